@@ -1,0 +1,327 @@
+"""One complete, typed, strict and frozen configuration per run.
+
+Every field is described where it is declared; `wcr-med config` prints these descriptions. Unknown keys are errors.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from wcr_med.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class NiftiConfig(_Section):
+    """How files are named in a folder of NIfTI volumes: one folder a patient."""
+
+    channels: tuple[str, ...] = Field(
+        ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz"),
+        min_length=1,
+        description="One file pattern a channel, in the network's order; a single pattern that matches a 4D file is split",
+    )
+    label: str = Field("*_seg.nii.gz", description="Pattern of the label file; every voxel above zero is lesion")
+
+
+class DataConfig(_Section):
+    """Where the images are."""
+
+    root: Path = Field(description="Folder with one folder a patient (kaggle_3m, or NIfTI)")
+    format: Literal["kaggle_3m", "nifti"] = Field("kaggle_3m", description="Layout of that folder")
+    nifti: NiftiConfig = Field(NiftiConfig(), description="File patterns, used when format is nifti")
+    cache: Path = Field(Path(".cache/wcr-med"), description="Folder for prepared slices; may be deleted at any time")
+    phantom_patients: int = Field(
+        0,
+        ge=0,
+        description="When above zero and root does not exist, a phantom with this many patients is written there first",
+    )
+
+
+class SplitConfig(_Section):
+    """Which patients train, validate and test. Always by patient, stratified by institution."""
+
+    seed: int = Field(0, ge=0, description="Seed of the partition; independent of the run's seed")
+    validation_patients: Count = Field(description="Patients for early stop and for the threshold")
+    test_patients: Count = Field(description="Patients that only the final evaluation sees (hold-out; ignored with folds)")
+    folds: int = Field(0, ge=0, description="0: hold-out. 2 or more: k-fold, each patient tests once")
+    fold: int = Field(0, ge=0, description="Which fold is the test partition, from 0")
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds is 1: use 0 for a hold-out split, or 2 and more")
+        if self.fold >= max(1, self.folds):
+            raise ValueError(f"fold is {self.fold}, but folds is {self.folds}: count from 0")
+        return self
+
+
+class PreprocessConfig(_Section):
+    """Raw volume to network input. See wcr_med.preprocess.PreprocessSettings."""
+
+    height: int = Field(128, ge=16, le=4096, description="Rows of the network's grid")
+    width: int = Field(128, ge=16, le=4096, description="Columns of the network's grid")
+    crop: Literal["head", "none"] = Field("head", description="Zoom to the head's box, or take the whole slice")
+    low_percentile: float = Field(1.0, ge=0, lt=50, description="Lower clip of foreground intensities for mean and spread")
+    high_percentile: float = Field(99.0, gt=50, le=100, description="Upper clip of the same")
+
+
+class AugmentConfig(_Section):
+    """Random changes of training slices, drawn anew each epoch."""
+
+    enabled: bool = Field(True, description="Off: slices are used as they are")
+    flip: bool = Field(True, description="Mirror left and right, half of the time")
+    rotate_degrees: float = Field(15.0, ge=0, le=180, description="Largest rotation either way")
+    scale: float = Field(0.1, ge=0, lt=1, description="Largest relative zoom either way")
+    shift: float = Field(0.05, ge=0, lt=1, description="Largest shift, as a share of the slice")
+    elastic: float = Field(0.2, ge=0, le=1, description="Probability of an elastic deformation")
+    intensity: float = Field(0.1, ge=0, description="Largest relative gain and absolute offset of a channel, in spreads")
+    noise: float = Field(0.05, ge=0, description="Largest standard deviation of added noise, in spreads")
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    name: Literal["buda_unet", "monai_unet", "basic_unet", "smp_unet"] = Field("buda_unet", description="Architecture")
+    in_channels: Count = Field(3, description="Input channels")
+    features: Count = Field(32, description="Channels of the first level; each deeper level doubles them")
+    encoder: str = Field("resnet18", description="Encoder name, used by smp_unet alone")
+    encoder_weights: str | None = Field(None, description="Pre-trained encoder weights, smp_unet alone; null: random")
+
+
+class RegularizerConfig(_Section):
+    """The term added to the loss."""
+
+    name: Literal["none", "wcr", "l1", "hoyer_square"] = Field("wcr", description="Which term")
+    strength: NotNegative = Field(1e-5, description="lambda, its weight in the loss")
+
+
+class LossConfig(_Section):
+    """What the network is trained to lower."""
+
+    dice: NotNegative = Field(1.0, description="Weight of the soft Dice loss")
+    cross_entropy: NotNegative = Field(1.0, description="Weight of the cross-entropy")
+
+    @model_validator(mode="after")
+    def _not_both_zero(self) -> Self:
+        if self.dice + self.cross_entropy == 0:
+            raise ValueError("dice and cross_entropy are both 0: nothing is left to train on")
+        return self
+
+
+class OptimizerConfig(_Section):
+    """How the weights move."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum prunes far better than AdamW")
+    learning_rate: Positive = Field(0.05, description="Peak learning rate")
+    momentum: Fraction = Field(0.9, description="Momentum, sgd alone")
+    weight_decay: NotNegative = Field(1e-4, description="Weight decay; not applied to normalisation and biases")
+
+
+class TrainingConfig(_Section):
+    """The loop."""
+
+    epochs: Count = Field(description="Passes over the balanced set of slices")
+    batch_size: Count = Field(16, description="Slices a step")
+    warmup_epochs: float = Field(1.0, ge=0, description="Epochs of linear warm-up, before the cosine to zero")
+    other_per_tumour: NotNegative = Field(1.0, description="Slices without tumour drawn for each slice with tumour")
+    patience: int = Field(0, ge=0, description="Stop after this many validations without a better Dice; 0: never")
+    validate_every: Count = Field(1, description="Epochs between validations")
+    gradient_clip: NotNegative = Field(1.0, description="Largest norm of the loss gradient; 0: no limit")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the processor has instructions for it, else fp32"
+    )
+    threads: int = Field(0, ge=0, description="Processor threads; 0: all available cores")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    loader_workers: int = Field(1, ge=0, description="Processes that augment; 0: in the training process")
+
+
+class PruningConfig(_Section):
+    """Which weights are removed."""
+
+    score: Literal["global_magnitude", "layer_magnitude", "lamp"] = Field("global_magnitude", description="What ranks weights")
+    sparsity: Fraction = Field(0.9, description="Share of prunable weights set to zero in the exported network")
+    ladder: tuple[Fraction, ...] = Field(
+        (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98), description="Sparsities of the summary's table"
+    )
+    reestimate_statistics: bool = Field(True, description="Re-estimate batch-norm statistics from training slices after pruning")
+    reestimate_slices: Count = Field(512, description="Training slices used for that")
+
+
+class EvaluationConfig(_Section):
+    """What a figure means. See docs/metrics.md."""
+
+    threshold: float | Literal["auto"] = Field(
+        "auto", description="Operating threshold; auto: chosen on validation patients, for each network by itself"
+    )
+    tolerance_px: tuple[Positive, ...] = Field((1.0, 2.0), description="Tolerances of the normalised surface Dice, pixels")
+    margin: Positive = Field(0.02, description="Non-inferiority margin for dice_patient, set before the run")
+    worse_by: Positive = Field(0.05, description="A patient counts as worse when Dice falls by more than this")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals")
+    resamples: Count = Field(2000, description="Bootstrap resamples over patients")
+    batch_size: Count = Field(16, description="Slices a forward pass")
+
+    @model_validator(mode="after")
+    def _threshold_is_a_probability(self) -> Self:
+        if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
+            raise ValueError(f"threshold is {self.threshold}: give a probability between 0 and 1, or auto")
+        return self
+
+
+class ExportConfig(_Section):
+    """The ONNX file."""
+
+    storage: Literal["auto", "dense", "gap8"] = Field("auto", description="How weights are stored; auto: the smaller, by tensor")
+    logit_tolerance: Positive = Field(1e-3, description="Largest logit difference to PyTorch over the parity slices")
+    dice_tolerance: Positive = Field(1e-4, description="Largest Dice difference to PyTorch over the parity patients")
+    parity_slices: Count = Field(64, description="Slices of test patients that the parity gate compares")
+
+
+class Config(_Section):
+    """A whole run."""
+
+    seed: int = Field(0, ge=0, description="Seed of weights, sampling, augmentation and bootstrap")
+    data: DataConfig
+    split: SplitConfig
+    preprocess: PreprocessConfig = PreprocessConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    regularizer: RegularizerConfig = RegularizerConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig
+    pruning: PruningConfig = PruningConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    export: ExportConfig = ExportConfig()
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML; `load_config` reads it back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `a.b=value` assignments, and check everything.
+
+    Args:
+        path: the YAML file.
+        assignments: each `field.subfield=value`, the value in YAML, applied in order.
+
+    Raises:
+        UserError: the file is missing or not YAML, an assignment has no "=", or a field is unknown, missing or invalid.
+            The message names the field, and for an unknown one the nearest that exists.
+    """
+    document = _read_yaml(path)
+    for assignment in assignments:
+        _assign(document, assignment)
+    return parse_config(document, source=str(path))
+
+
+def parse_config(document: dict[str, Any], *, source: str) -> Config:
+    """Check a configuration that is already a dictionary; `source` names it in messages."""
+    try:
+        # JSON mode is strict about types and still takes lists for tuples and text for paths.
+        return Config.model_validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(error)}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader with one more number format
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; configs/ holds complete examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: holds no fields; configs/ holds complete examples")
+    return cast("dict[str, Any]", document)
+
+
+def _assign(document: dict[str, Any], assignment: str) -> None:
+    dotted, equals, text = assignment.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {assignment}: write it as field.subfield=value")
+    try:
+        value = yaml.load(text, _Loader)  # noqa: S506 - a safe loader with one more number format
+    except yaml.YAMLError:
+        raise UserError(f"--set {assignment}: the value is not valid YAML; quote it") from None
+    node = document
+    for key in keys[:-1]:
+        if not isinstance(node.setdefault(key, {}), dict):
+            raise UserError(f"--set {assignment}: {key} is a value, not a section")
+        node = node[key]
+    node[keys[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    location = [part for part in first["loc"] if isinstance(part, str)]
+    dotted = ".".join(location) or "the configuration"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{dotted} is not a field{_nearest(dotted)}{more}"
+    if first["type"] == "missing":
+        return f"{dotted} is missing; set it in the file or with --set {dotted}=VALUE{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    return f"{dotted}: {message[0].lower()}{message[1:]}{given}{more}"
+
+
+def _nearest(dotted: str) -> str:
+    last = dotted.rsplit(".", 1)[-1]  # right name, wrong section
+    near = [name for name in field_names() if name.rsplit(".", 1)[-1] == last][:1]
+    near = near or difflib.get_close_matches(dotted, field_names(), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else "; `wcr-med config` lists every field"
+
+
+def field_names() -> list[str]:
+    """Every field of the configuration by its dotted name, sections included."""
+    return [name for name, _ in describe_fields()]
+
+
+def describe_fields() -> list[tuple[str, str]]:
+    """Every field of the configuration: dotted name and description, in order."""
+    return list(_walk(Config, ""))
+
+
+def _walk(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, str]]:
+    for name, field in section.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, BaseModel):
+            yield f"{prefix}{name}", (field.description or nested.__doc__ or "").split("\n")[0]
+            yield from _walk(nested, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.description or ""

@@ -1,0 +1,14 @@
+"""The one exception that a user is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a file, a configuration field, a value.
+
+    The message is one line. It names what is wrong (the file, field or value) and the way to mend it. The command line
+    prints it without a traceback and exits with `exit_code`.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
