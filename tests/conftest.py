@@ -1,0 +1,33 @@
+"""Fixtures that every room shares."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "lgg"
+
+
+@pytest.fixture(scope="session")
+def lgg_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real `kaggle_3m` folder: WCR_MED_LGG, else unpacked from ../shared/lgg; skips where neither exists."""
+    if named := os.environ.get("WCR_MED_LGG"):
+        return Path(named)
+    unpack = _SHARED / "unpack.py"
+    if not unpack.exists():
+        pytest.skip("no real LGG data: set WCR_MED_LGG to a kaggle_3m folder")
+    target = tmp_path_factory.mktemp("lgg")
+    subprocess.run([sys.executable, str(unpack), str(target), "--parts", "1"], check=True, capture_output=True)
+    return target / "kaggle_3m"
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small phantom in kaggle_3m layout: 12 patients, 64x64. Read it, never change it."""
+    from wcr_med.data.phantom import make_phantom
+
+    root = tmp_path_factory.mktemp("phantom") / "kaggle_3m"
+    make_phantom(root, n_patients=12, seed=0, size=64, slices=(8, 12))
+    return root
