@@ -1,0 +1,246 @@
+"""The `wcr-med` command: thin, and lazy, so that `infer` starts without torch."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wcr_med import __version__
+from wcr_med.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train segmentation networks that survive pruning, prune them once, show what it cost, ship a small ONNX file.\n\n"
+    "For research use only; not a medical device.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make a phantom, or audit a folder of images.")
+app.add_typer(data_app, name="data")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="YAML file of the run; default: the config.yaml saved in --out.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, e.g. training.epochs=5. May be repeated."),
+]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Run folder: everything is read from and written to it.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and the plan, do nothing.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a network in the run folder: dense, pruned-90, ...")
+]
+
+
+@app.command()
+def run(out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False) -> None:
+    """Do the whole job: check the data, train, prune, evaluate on unseen patients, export to ONNX, summarise.
+
+    Stages that are done already are kept, so an interrupted run goes on where it stopped.
+
+    Example: wcr-med run --config configs/lgg_small.yaml --set data.root=/data/kaggle_3m --out runs/lgg_small
+    """
+    from wcr_med.stages.run import plan, run_stages
+    from wcr_med.stages.workspace import open_workspace
+
+    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    if dry_run:
+        typer.echo(plan(workspace))
+        return
+    run_stages(workspace)
+    typer.echo(f"Done. Read {out / 'summary.md'}; the ONNX files are in {out / 'export'}.")
+
+
+@app.command()
+def train(out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False) -> None:
+    """Train the dense network with the regularizer of the configuration; writes models/dense.safetensors.
+
+    An interrupted training goes on from its last checkpoint and ends with the same weights.
+    """
+    from wcr_med.stages.run import plan
+    from wcr_med.stages.train import train_stage
+    from wcr_med.stages.workspace import open_workspace
+
+    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    if dry_run:
+        typer.echo(plan(workspace, stages=("train",)))
+        return
+    train_stage(workspace)
+
+
+@app.command()
+def prune(
+    out: OutOption,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of prunable weights to remove, in [0, 1); default: pruning.sparsity.")
+    ] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Prune the dense network once, without retraining; writes models/pruned-90.safetensors and its mask.
+
+    The score and the re-estimation of batch-norm statistics are fields of the configuration (section pruning).
+    """
+    from wcr_med.stages.prune import prune_stage
+    from wcr_med.stages.run import plan
+    from wcr_med.stages.workspace import open_workspace
+
+    chosen = [f"pruning.sparsity={sparsity}"] if sparsity is not None else []
+    workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
+    if dry_run:
+        typer.echo(plan(workspace, stages=("prune",)))
+        return
+    typer.echo(prune_stage(workspace))
+
+
+@app.command()
+def evaluate(
+    out: OutOption,
+    model: ModelOption = "dense",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Score the exported ONNX file instead of the PyTorch network.")] = False,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Score a network on the test patients; writes metrics.json and per_patient.csv under evaluation/.
+
+    A network that saw one of these patients while it was trained is refused.
+    """
+    from wcr_med.stages.evaluate import evaluate_stage
+    from wcr_med.stages.run import plan
+    from wcr_med.stages.workspace import open_workspace
+
+    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    if dry_run:
+        typer.echo(plan(workspace, stages=("evaluate",)))
+        return
+    typer.echo(evaluate_stage(workspace, model, onnx=onnx))
+
+
+@app.command()
+def export(
+    out: OutOption,
+    model: ModelOption = "dense",
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Write a network as ONNX with sparse storage, after checking it against PyTorch on real slices.
+
+    Nothing is written when the outputs differ by more than export.logit_tolerance or export.dice_tolerance.
+    """
+    from wcr_med.stages.export import export_stage
+    from wcr_med.stages.run import plan
+    from wcr_med.stages.workspace import open_workspace
+
+    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    if dry_run:
+        typer.echo(plan(workspace, stages=("export",)))
+        return
+    typer.echo(export_stage(workspace, model))
+
+
+@app.command()
+def infer(
+    model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks and volumes.csv.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 16,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: all.")] = 0,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probabilities beside the masks.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the volumes that would be segmented, do nothing.")] = False,
+) -> None:
+    """Segment images with an exported network; needs neither PyTorch nor MONAI.
+
+    Masks come in the input's own format, grid and orientation. For research use only; not a medical device.
+
+    Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
+    """
+    from wcr_med.runtime.infer import infer as infer_files
+
+    raise NotImplementedError(infer_files)
+
+
+@app.command("config")
+def config_fields() -> None:
+    """List every field of the configuration with its meaning."""
+    from wcr_med.config import describe_fields
+
+    for name, description in describe_fields():
+        typer.echo(f"{name:36} {description}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@data_app.command("make-phantom")
+def make_phantom(
+    root: Annotated[Path, typer.Argument(help="Folder to create, in kaggle_3m layout.")],
+    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 24,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same phantom.")] = 0,
+) -> None:
+    """Write a made-up data set: brain-like volumes with lesions, in the layout of the LGG set."""
+    from wcr_med.data.phantom import make_phantom as write_phantom
+
+    if root.exists():
+        raise UserError(f"{root}: exists already; choose a new folder or remove it")
+    write_phantom(root, n_patients=patients, seed=seed)
+    typer.echo(f"{patients} patients written to {root}")
+
+
+@data_app.command("check")
+def check(
+    root: Annotated[Path | None, typer.Argument(help="Folder in kaggle_3m layout.")] = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON here.")] = None,
+) -> None:
+    """Audit a folder of images before anything is trained on it: a table, JSON, and exit code 1 if it has errors.
+
+    Give a kaggle_3m folder, or --config for any layout (its data section is used).
+    """
+    from wcr_med.config import DataConfig, load_config
+    from wcr_med.data.audit import audit
+    from wcr_med.files import write_json
+
+    if config is not None:
+        data = load_config(config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])]).data
+    elif root is not None:
+        data = DataConfig(root=root)
+    else:
+        raise UserError("data check: give a folder, or --config")
+    report = audit(data, progress=True)
+    typer.echo(report.table())
+    if json_path is not None:
+        write_json(json_path, report.to_dict())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: one clear line for what the user can mend, a traceback only for our own faults."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("wcr_med").setLevel(logging.INFO)
+    try:
+        app(prog_name="wcr-med")
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("wcr_med"):
+            raise
+        typer.echo(f"error: this command needs the package {error.name}: pip install 'wcr-med[train]'", err=True)
+        sys.exit(UserError.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        sys.exit(130)
