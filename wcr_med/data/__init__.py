@@ -1,0 +1,1 @@
+"""Patients: index, audit, phantom, splits, prepared slices, datasets."""
