@@ -14,8 +14,6 @@ RUN groupadd --gid 1000 wcr && useradd --uid 1000 --gid wcr --create-home wcr
 FROM base AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY configs configs
-COPY pipelines pipelines
 COPY wcr_med wcr_med
 RUN pip wheel --no-deps --wheel-dir /wheels .
 
@@ -27,6 +25,7 @@ COPY --from=wheel /wheels /wheels
 # hadolint ignore=DL3013 # the wheel is the one just built
 RUN wheel="$(echo /wheels/*.whl)" && pip install "${wheel}[train]" && rm -r /wheels
 COPY configs /home/wcr/configs
+COPY pipelines /home/wcr/pipelines
 RUN mkdir /data /runs && chown wcr:wcr /data /runs
 USER 1000:1000
 WORKDIR /home/wcr

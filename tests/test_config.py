@@ -1,0 +1,114 @@
+"""The configuration: complete, strict, frozen, and helpful when it is wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from wcr_med.config import Config, describe_fields, field_names, load_config
+from wcr_med.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+MINIMAL = """
+data: {root: /data}
+split: {validation_patients: 10, test_patients: 14}
+training: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def leaves(document: dict[str, object], prefix: str = "") -> set[str]:
+    names: set[str] = set()
+    for key, value in document.items():
+        names |= {prefix + key} | (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else set())
+    return names
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_configuration_is_valid_and_complete(config: Path) -> None:
+    load_config(config)
+    assert leaves(yaml.safe_load(config.read_text())) == set(field_names())
+
+
+def test_the_resolved_file_reads_back_to_the_same_configuration(path: Path, tmp_path: Path) -> None:
+    config = load_config(path, ["pruning.ladder=[0.5, 0.9]", "regularizer.strength=3e-7", "evaluation.threshold=0.4"])
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(config.to_yaml())
+    assert load_config(resolved) == config
+    assert config.regularizer.strength == 3e-7
+
+
+def test_it_is_frozen(path: Path) -> None:
+    config = load_config(path)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+
+
+def test_a_number_without_a_point_is_a_number(path: Path) -> None:
+    assert load_config(path, ["regularizer.strength=1e-5"]).regularizer.strength == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.epoch=3", "training.epoch is not a field; did you mean training.epochs"),
+        ("epochs=3", "did you mean training.epochs"),
+        ("trainning.epochs=3", "did you mean training"),
+        ("pruning.sparsity=1.0", "pruning.sparsity: input should be less than 1"),
+        ("pruning.sparsity=-0.1", "pruning.sparsity"),
+        ("pruning.ladder=[0.5, 1.5]", "pruning.ladder"),
+        ("training.epochs=many", "training.epochs: input should be a valid integer, not 'many'"),
+        ("training.epochs=1.5", "training.epochs"),
+        ("augment.flip=1", "augment.flip"),
+        ("model.name=unet", "model.name: input should be 'buda_unet'"),
+        ("evaluation.threshold=2.0", "threshold is 2.0"),
+        ("split.folds=1", "folds is 1"),
+        ("split.fold=4", "fold is 4"),
+        ("loss={dice: 0, cross_entropy: 0}", "nothing is left to train on"),
+        ("regularizer.strength=.inf", "regularizer.strength"),
+        ("training.epochs", "write it as field.subfield=value"),
+        ("seed.x=1", "seed"),
+        ("training.epochs=[", "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named_with_the_remedy(path: Path, assignment: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(path, ["seed=0", assignment])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no fields"),
+        ("- 1\n", "holds no fields"),
+        ("a: [", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", "stands twice"),
+        ("seed: 1\n", "data is missing"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_broken_files_are_named(path: Path, text: str, message: str) -> None:
+    path.write_text(text)
+    with pytest.raises(UserError, match=str(path)) as caught:
+        load_config(path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_every_field_is_described() -> None:
+    assert [name for name, text in describe_fields() if not text] == []
+    assert "training.epochs" in field_names()
+    assert set(Config.model_fields) <= set(field_names())
