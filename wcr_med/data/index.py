@@ -1,0 +1,148 @@
+"""Which patients a data set holds, and how to read one of them."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wcr_med.config import DataConfig, NiftiConfig
+from wcr_med.errors import UserError
+from wcr_med.volumes import Volume
+from wcr_med.volumes.kaggle import list_slices, patient_and_institution, read_kaggle_patient, scan_folder
+
+
+@dataclass(frozen=True)
+class PatientEntry:
+    """One patient of a data set: names and files, no pixels.
+
+    Attributes:
+        patient_id: unique within the data set.
+        institution: two letters from a TCGA name, "unknown" for any other name.
+        files: every file that is read for the patient, sorted by path.
+        format: the layout.
+        folder: the patient's folder.
+        channels: NIfTI alone: the channel files in the network's order.
+        label: NIfTI alone: the label file, `None` where there is none.
+    """
+
+    patient_id: str
+    institution: str
+    files: tuple[Path, ...]
+    format: Literal["kaggle_3m", "nifti"]
+    folder: Path
+    channels: tuple[Path, ...] = ()
+    label: Path | None = None
+
+
+def index_patients(config: DataConfig) -> tuple[PatientEntry, ...]:
+    """List the patients under `config.root`, sorted by patient id. No image is opened.
+
+    Args:
+        config: where and in which layout.
+
+    Raises:
+        UserError: the folder is missing or holds no patient's folder, a patient stands twice, or a folder does not
+            fit the layout. The message names the folder or file and the remedy.
+    """
+    entries: dict[str, PatientEntry] = {}
+    for folder in patient_folders(config):
+        entry = index_folder(folder, config)
+        if entry.patient_id in entries:
+            raise UserError(twice(entry.patient_id, entries[entry.patient_id].folder, folder))
+        entries[entry.patient_id] = entry
+    return tuple(entries[patient_id] for patient_id in sorted(entries))
+
+
+def load_volume(entry: PatientEntry, *, with_mask: bool = True) -> Volume:
+    """Read all images of a patient, and the mask if wanted.
+
+    Raises:
+        UserError: a file cannot be used (see `wcr_med.volumes`), or the mask is wanted and there is none.
+    """
+    if entry.format == "kaggle_3m":
+        return read_kaggle_patient(entry.folder, with_mask=with_mask)
+    # Here, because reading TIFFs should not wait for nibabel.
+    from wcr_med.volumes.nifti import read_nifti
+
+    if with_mask and entry.label is None:
+        raise UserError(f"{entry.folder}: no label file; add it, or set data.nifti.label to its name pattern")
+    return read_nifti(entry.channels, entry.label if with_mask else None, patient_id=entry.patient_id)
+
+
+def patient_folders(config: DataConfig) -> tuple[Path, ...]:
+    """The visible sub-folders of `config.root`, sorted by name.
+
+    Raises:
+        UserError: the folder is missing, is a file, cannot be listed or has no sub-folder; or it looks like the folder
+            above the data set.
+    """
+    root = config.root
+    if not root.exists():
+        raise UserError(f"{root}: no such folder; set data.root to the folder that holds one folder a patient")
+    if not root.is_dir():
+        raise UserError(f"{root}: a file, not a folder; set data.root to the folder that holds one folder a patient")
+    try:
+        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{root}: cannot be listed ({os.strerror(error.errno or 0)}); check its permissions") from error
+    if not folders:
+        raise UserError(
+            f"{root}: holds no patient folders; set data.root to the folder that holds one folder a patient"
+        )
+    if config.format == "kaggle_3m" and (root / "kaggle_3m").is_dir():
+        raise UserError(f"{root}: holds the folder kaggle_3m; set data.root to {root / 'kaggle_3m'}")
+    if scan_folder(root).slices:
+        raise UserError(f"{root}: holds slices itself; set data.root to the folder above it, which holds all patients")
+    return tuple(folders)
+
+
+def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
+    """The entry of one patient's folder.
+
+    Raises:
+        UserError: the folder does not fit the layout of `config.format`.
+    """
+    patient_id, institution = patient_and_institution(folder.name)
+    if config.format == "kaggle_3m":
+        pairs = list_slices(folder)
+        files = [path for pair in pairs for path in pair if path is not None]
+        return PatientEntry(patient_id, institution, tuple(sorted(files)), "kaggle_3m", folder)
+    channels = tuple(_only_match(folder, pattern, "data.nifti.channels") for pattern in config.nifti.channels)
+    label = _label(folder, config.nifti)
+    files = [*channels, *([] if label is None else [label])]
+    if len(set(files)) < len(files):
+        raise UserError(
+            f"{folder}: two patterns match one file; make data.nifti.channels and data.nifti.label distinct"
+        )
+    return PatientEntry(patient_id, institution, tuple(sorted(files)), "nifti", folder, channels, label)
+
+
+def twice(patient_id: str, first: Path, second: Path) -> str:
+    """The message for a patient that stands in two folders."""
+    return (
+        f"{second}: patient {patient_id} is also in {first.name}; keep one scan of each patient, or rename the folders "
+        "if they are two people"
+    )
+
+
+def _label(folder: Path, config: NiftiConfig) -> Path | None:
+    if not _matches(folder, config.label, "data.nifti.label"):
+        return None
+    return _only_match(folder, config.label, "data.nifti.label")
+
+
+def _only_match(folder: Path, pattern: str, field: str) -> Path:
+    found = _matches(folder, pattern, field)
+    if not found:
+        raise UserError(f"{folder}: no file matches {pattern}; add it, or set {field} to the files' name pattern")
+    if len(found) > 1:
+        raise UserError(f"{folder}: {found[0].name} and {found[1].name} both match {pattern}; narrow {field}")
+    return found[0]
+
+
+def _matches(folder: Path, pattern: str, field: str) -> list[Path]:
+    try:
+        found = sorted(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(f"{field}: {pattern!r} is not a file pattern ({error}); write it like *_flair.nii.gz") from None
+    return [path for path in found if path.is_file() and not path.name.startswith(".")]

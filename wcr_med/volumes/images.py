@@ -1,0 +1,183 @@
+"""PNG and TIFF slices: 8-bit RGB images, and masks of 0 and 255.
+
+Pillow quietly turns some files into what was asked for (16-bit RGB into 8-bit, for one). Here every such file is
+refused: a network that was trained on other intensities would answer, and be wrong.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from wcr_med.files import atomic_path
+from wcr_med.volumes.volume import Array, FileError, Volume
+
+IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
+"""Suffixes this module reads and writes, in lower case; upper case is read too."""
+
+_FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
+_MAX_PIXELS = 8192 * 8192  # checked before a pixel is decoded: a small file can claim a huge image
+_BITS_PER_SAMPLE = 258  # TIFF tag
+
+
+def read_rgb(path: Path) -> Array:
+    """Read one slice.
+
+    Args:
+        path: a PNG or TIFF file with one 8-bit RGB image.
+
+    Returns:
+        image_HWC, uint8.
+
+    Raises:
+        FileError: the file is missing, damaged, too large, or holds another kind of image.
+    """
+    return _read(path, mode="RGB", expected="an 8-bit RGB image")
+
+
+def read_mask(path: Path) -> Array:
+    """Read the mask of one slice.
+
+    Args:
+        path: a PNG or TIFF file with one 8-bit grey image of the values 0 and 255. All 0 is valid: no lesion.
+
+    Returns:
+        mask_HW, uint8, 0 and 1.
+
+    Raises:
+        FileError: the file is missing, damaged, too large, or holds another kind of image or other values.
+    """
+    grey_HW = _read(path, mode="L", expected="an 8-bit grey mask")
+    lesion_HW: Array = grey_HW == 255
+    other = grey_HW[~lesion_HW]
+    if other.any():
+        values = np.unique(grey_HW)
+        shown = ", ".join(map(str, values[:6])) + (", ..." if values.size > 6 else "")
+        raise FileError(path, "mask-values", f"a mask with the values {shown}; save lesion as 255 and the rest as 0")
+    mask_HW: Array = lesion_HW.astype(np.uint8)
+    return mask_HW
+
+
+def read_images(paths: Sequence[Path], *, patient_id: str | None = None) -> Volume:
+    """Read PNG or TIFF slices as one volume, in the order given.
+
+    Args:
+        paths: at least one; all images have the same size.
+        patient_id: names the volume; by default the file's stem for one slice, the first file's folder for several.
+
+    Returns:
+        A volume without mask; the spacing is unknown.
+
+    Raises:
+        FileError: a file cannot be used, or its size differs from the first file's.
+        ValueError: no paths.
+    """
+    if not paths:
+        raise ValueError("read_images needs at least one path")
+    images = [read_rgb(path) for path in paths]
+    for path, image_HWC in zip(paths, images, strict=True):
+        check_same_size(path, image_HWC, paths[0], images[0])
+    name = patient_id or (paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name)
+    return Volume(
+        patient_id=name,
+        image_SHWC=np.stack(images),
+        mask_SHW=None,
+        spacing_mm=None,
+        names=tuple(path.stem for path in paths),
+        nifti=None,
+    )
+
+
+def check_same_size(path: Path, image: Array, reference_path: Path, reference: Array) -> None:
+    """Refuse a slice or mask whose rows and columns differ from those of `reference`.
+
+    Raises:
+        FileError: the sizes differ; the message names both files.
+    """
+    if image.shape[:2] != reference.shape[:2]:
+        raise FileError(
+            path,
+            "wrong-shape",
+            f"{_size(image)} pixels, but {reference_path.name} has {_size(reference)}; "
+            "slices and masks of one patient must have one size: export them again",
+        )
+
+
+def write_mask_image(mask_HW: Array, path: Path) -> None:
+    """Write a mask as an 8-bit grey image of 0 and 255, whole or not at all. `read_mask` reads it back.
+
+    Args:
+        mask_HW: bool or integer; every value above zero is lesion.
+        path: ends in .tif, .tiff or .png, which chooses the format.
+
+    Raises:
+        FileError: the suffix is another one.
+        UserError: the folder cannot be written, or the disk is full.
+        ValueError: the mask has another number of axes.
+    """
+    if mask_HW.ndim != 2:
+        raise ValueError(f"mask of shape {mask_HW.shape}, expected rows x columns")
+    file_format = _FORMATS.get(path.suffix.lower())
+    if file_format is None:
+        raise FileError(path, "wrong-type", f"cannot write a mask as {path.suffix!r}; use {', '.join(IMAGE_SUFFIXES)}")
+    image = Image.fromarray(np.where(mask_HW > 0, 255, 0).astype(np.uint8))
+    with atomic_path(path) as temporary:
+        image.save(temporary, format=file_format)
+
+
+def _read(path: Path, *, mode: str, expected: str) -> Array:
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns about damaged or huge files before it fails on them; the one line below says it all.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(path, formats=("TIFF", "PNG")) as image:
+                _check_header(path, image, mode=mode, expected=expected)
+                pixels: Array = np.array(image)
+                return pixels
+    except FileError:
+        raise
+    except FileNotFoundError:
+        raise FileError(path, "missing-file", "no such file; restore it") from None
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except Exception as error:  # a decoder may fail on damaged bytes in any way
+        detail = "cannot identify it" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise FileError(
+            path, "unreadable", f"cannot be read as {expected} in TIFF or PNG ({detail}); copy or export it again"
+        ) from error
+
+
+def _check_header(path: Path, image: ImageFile.ImageFile, *, mode: str, expected: str) -> None:
+    width, height = image.size
+    if width * height > _MAX_PIXELS:
+        raise _too_large(path)
+    found = _pixel_kind(image)
+    if found != mode:
+        raise FileError(path, "wrong-type", f"expected {expected}, found {found}; convert it")
+    frames = getattr(image, "n_frames", 1)
+    if frames != 1:
+        raise FileError(
+            path, "wrong-type", f"holds {frames} images, expected one; save each slice as a file of its own"
+        )
+
+
+def _pixel_kind(image: ImageFile.ImageFile) -> str:
+    """Pillow's mode, with the bits a sample where Pillow would drop some of them."""
+    bits = 8
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,)))
+    elif image.tile and "16" in str(image.tile[0][3]):
+        bits = 16
+    kinds = {"F": "floating-point pixels", "L": "L", "RGB": "RGB", "P": "a palette image", "1": "a 1-bit image"}
+    kind = kinds.get(image.mode, f"mode {image.mode}")
+    return f"{bits}-bit {image.mode}" if bits > 8 and image.mode in ("L", "RGB") else kind
+
+
+def _too_large(path: Path) -> FileError:
+    return FileError(path, "too-large", f"claims more than {_MAX_PIXELS} pixels; no slice is so large: export it again")
+
+
+def _size(image: Array) -> str:
+    return f"{image.shape[0]}x{image.shape[1]}"
