@@ -1,0 +1,21 @@
+"""Predict volumes, score them by patient, choose the operating threshold. PyTorch and ONNX go through the same code."""
+
+from wcr_med.evaluation.compare import compare_paired
+from wcr_med.evaluation.evaluate import evaluate_patients, load_prediction, score_patient
+from wcr_med.evaluation.predictors import Predictor, binarise, torch_predictor
+from wcr_med.evaluation.result import EvaluationResult, PatientRow
+from wcr_med.evaluation.threshold import ThresholdChoice, choose_threshold
+
+__all__ = [
+    "EvaluationResult",
+    "PatientRow",
+    "Predictor",
+    "ThresholdChoice",
+    "binarise",
+    "choose_threshold",
+    "compare_paired",
+    "evaluate_patients",
+    "load_prediction",
+    "score_patient",
+    "torch_predictor",
+]
