@@ -1,0 +1,169 @@
+"""Training slices: which ones an epoch takes, in which order, with which augmentation.
+
+Every choice is a pure function of (seed, epoch, position), so a resumed run sees the slices that an uninterrupted one would have
+seen, and the number of loader processes changes nothing.
+
+Shape suffixes: N slices of the cache, C channels, h and w rows and columns of the network's grid.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from wcr_med.data.cache import SliceCache
+from wcr_med.errors import UserError
+
+Array = npt.NDArray[Any]
+Augmenter = Callable[[Array, Array, int], tuple[Array, Array]]
+"""(image_hwC float32, mask_hw uint8, seed) -> the same two, changed."""
+
+_ORDER, _AUGMENT = 0, 1  # separate random streams of one (seed, epoch)
+
+
+class Draw(NamedTuple):
+    """One training item: a row of the cache and the seed of its augmentation."""
+
+    row: int
+    seed: int
+
+
+def balanced_rows(cache: SliceCache, rows: Array, *, other_per_tumour: float, seed: int, epoch: int) -> Array:
+    """The rows of one epoch, shuffled: every slice with tumour once, others drawn without repetition.
+
+    Args:
+        cache: tells which slices hold tumour.
+        rows: rows to draw from, as of `SliceCache.rows`.
+        other_per_tumour: slices without tumour for each slice with tumour; rounded, and at most as many as there are.
+        seed: of the run.
+        epoch: from 0; another epoch draws others and shuffles anew.
+
+    Returns:
+        int64 rows. Where no slice holds tumour, all rows.
+
+    Raises:
+        UserError: `rows` is empty.
+    """
+    if len(rows) == 0:
+        raise UserError("no slices to train on; lower split.test_patients or split.validation_patients")
+    rng = np.random.default_rng([seed, epoch, _ORDER])
+    holds_tumour = cache.has_tumour_N[rows]
+    tumour, other = rows[holds_tumour], rows[~holds_tumour]
+    n_other = min(len(other), round(other_per_tumour * len(tumour))) if len(tumour) else len(other)
+    chosen = np.concatenate([tumour, rng.permutation(other)[:n_other]])
+    return rng.permutation(chosen)
+
+
+class EpochPlan(Sampler[Draw]):
+    """The items of an epoch in order; `set_epoch` before each pass.
+
+    Args:
+        cache: prepared slices.
+        rows: the training rows.
+        other_per_tumour: see `balanced_rows`.
+        seed: of the run.
+    """
+
+    def __init__(self, cache: SliceCache, rows: Array, *, other_per_tumour: float, seed: int) -> None:
+        self._cache = cache
+        self._rows = rows
+        self._other_per_tumour = other_per_tumour
+        self._seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Plan the epoch with this number, from 0."""
+        self._order = balanced_rows(
+            self._cache, self._rows, other_per_tumour=self._other_per_tumour, seed=self._seed, epoch=epoch
+        )
+        rng = np.random.default_rng([self._seed, epoch, _AUGMENT])
+        # Drawn in order of position, so the seed of a position does not depend on how many follow.
+        self._seeds = rng.integers(0, 2**32, size=len(self._order), dtype=np.uint32)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for row, seed in zip(self._order.tolist(), self._seeds.tolist(), strict=True):
+            yield Draw(row, seed)
+
+
+class SliceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Slices of a cache as tensors: image float32 (C, h, w) and mask float32 (1, h, w) of 0 and 1.
+
+    Indexed by a `Draw` it gives that row of the cache, augmented with that seed; by a number it gives `rows[number]` as it is.
+
+    Args:
+        cache: prepared slices.
+        rows: what numbers refer to; all rows of the cache by default.
+        augmenter: used for a `Draw`; `None` for no change.
+    """
+
+    def __init__(self, cache: SliceCache, rows: Array | None = None, *, augmenter: Augmenter | None = None) -> None:
+        self._cache = cache
+        self._rows = np.arange(len(cache)) if rows is None else rows
+        self._augmenter = augmenter
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int | Draw) -> tuple[torch.Tensor, torch.Tensor]:
+        row = index.row if isinstance(index, Draw) else self._rows[index]
+        image_Chw = self._cache.images_NChw[row].astype(np.float32)
+        mask_hw: Array = np.array(self._cache.masks_Nhw[row])
+        if isinstance(index, Draw) and self._augmenter is not None:
+            image_hwC = np.ascontiguousarray(image_Chw.transpose(1, 2, 0))
+            image_hwC, mask_hw = self._augmenter(image_hwC, mask_hw, index.seed)
+            image_Chw = np.ascontiguousarray(image_hwC.transpose(2, 0, 1))
+        return torch.from_numpy(image_Chw), torch.from_numpy(mask_hw[None].astype(np.float32))
+
+
+class TrainingLoader:
+    """Batches of an epoch: `for image_NChw, mask_N1hw in loader.epoch(3)`.
+
+    The last batch of an epoch may be smaller. Loader processes stay alive between epochs.
+
+    Args:
+        cache: prepared slices.
+        rows: the training rows.
+        augmenter: changes images and masks; `None` for no change.
+        batch_size: slices a batch.
+        other_per_tumour: see `balanced_rows`.
+        seed: of the run.
+        workers: processes that augment; 0 for none but this one. It does not change what comes out.
+    """
+
+    def __init__(
+        self,
+        cache: SliceCache,
+        rows: Array,
+        augmenter: Augmenter | None,
+        *,
+        batch_size: int,
+        other_per_tumour: float,
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
+        self._loader = DataLoader(
+            SliceDataset(cache, rows, augmenter=augmenter),
+            batch_size=batch_size,
+            sampler=self._plan,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # The loader draws a number from a generator at each pass; its own keeps that away from the run's.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch; the same in every epoch."""
+        return len(self._loader)
+
+    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of one epoch, from 0: image float32 (N, C, h, w), mask float32 (N, 1, h, w)."""
+        self._plan.set_epoch(number)
+        yield from self._loader
