@@ -13,10 +13,10 @@ _LEVELS = 4
 class BudaUNet(PaddedNetwork):
     """Four levels down, four up; 7.76 million parameters with 32 features.
 
-    A level is two times 3x3 convolution, batch norm, ReLU. Levels have f, 2f, 4f, 8f channels and the bottleneck 16f; 2x2
-    max-pooling leads down, 2x2 transposed convolution with stride 2 leads up, and a 1x1 convolution gives the logits.
-    Convolutions before batch norm carry no bias, since batch norm would subtract it. Kernels start as He et al. 2015 draw
-    them: normal with variance 2 / (inputs that one output sums over).
+    A level is two times 3x3 convolution, batch norm, ReLU. Levels have f, 2f, 4f, 8f channels and the bottleneck 16f;
+    2x2 max-pooling leads down, 2x2 transposed convolution with stride 2 leads up, and a 1x1 convolution gives the
+    logits. Convolutions before batch norm carry no bias, since batch norm would subtract it. Kernels start as He et al.
+    2015 draw them: normal with variance 2 / (inputs that one output sums over).
 
     Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features
     automatically extracted by a deep learning algorithm. Computers in Biology and Medicine 109 (2019).

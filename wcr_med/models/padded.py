@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class PaddedNetwork(nn.Module, ABC):
     """A network whose input is padded to the size it needs, and whose output is cropped back.
 
-    Where the size already fits, nothing is padded, so that an exported graph holds no padding. Otherwise rows and columns
-    are added below and to the right as copies of the border: a zero would be an intensity like any other.
+    Where the size already fits, nothing is padded, so that an exported graph holds no padding. Otherwise rows and
+    columns are added below and to the right as copies of the border: a zero would be an intensity like any other.
 
     Attributes:
         size_multiple: height and width inside the network are multiples of this number of pixels.

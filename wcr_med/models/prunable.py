@@ -1,6 +1,5 @@
 """The one definition of which weights are regularised, ranked, pruned and counted as sparsity."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +19,18 @@ _KERNEL_OWNERS = (
 def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The kernels of convolutions, transposed convolutions and linear layers, by name, in module order.
 
-    Biases, normalisation and activation parameters are not among them. A kernel that two layers share stands once, under
-    its first name. Empty where the network has no such layer.
+    Biases, normalisation and activation parameters are not among them. A kernel that two layers share stands once,
+    under its first name. Empty where the network has no such layer.
     """
     found: dict[str, nn.Parameter] = {}
     seen: set[int] = set()
     for prefix, module in model.named_modules():
-        if isinstance(module, _KERNEL_OWNERS) and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            found[f"{prefix}.weight" if prefix else "weight"] = module.weight
+        if isinstance(module, _KERNEL_OWNERS):
+            kernel = module.weight
+            assert isinstance(kernel, nn.Parameter)
+            if id(kernel) not in seen:
+                seen.add(id(kernel))
+                found[f"{prefix}.weight" if prefix else "weight"] = kernel
     return found
 
 
@@ -108,12 +110,12 @@ class SparsityReport:
 def sparsity(model: nn.Module) -> SparsityReport:
     """Count the exact zeros of a network."""
     layers = tuple(_row(name, kernel) for name, kernel in prunable_parameters(model).items())
-    every: Mapping[str, Tensor] = dict(model.named_parameters())
+    every = list(model.parameters())
     return SparsityReport(
         n_prunable=sum(layer.n for layer in layers),
         n_prunable_zero=sum(layer.n_zero for layer in layers),
-        n_all=sum(tensor.numel() for tensor in every.values()),
-        n_all_zero=sum(_zeros(tensor) for tensor in every.values()),
+        n_all=sum(tensor.numel() for tensor in every),
+        n_all_zero=sum(_zeros(tensor) for tensor in every),
         layers=layers,
     )
 
