@@ -1,0 +1,258 @@
+"""The training loop, from top to bottom."""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wcr_med.augment import build_augmenter
+from wcr_med.config import Config
+from wcr_med.data.cache import SliceCache
+from wcr_med.data.dataset import TrainingLoader
+from wcr_med.data.split import Split
+from wcr_med.errors import UserError
+from wcr_med.losses import build_loss
+from wcr_med.models import prunable_parameters
+from wcr_med.optimizers import build_optimizer, learning_rate, set_learning_rate
+from wcr_med.regularizers import Regularizer
+from wcr_med.training.checkpoint import (
+    delete_checkpoints,
+    load_checkpoint,
+    load_weights_,
+    save_checkpoint,
+    save_weights,
+)
+from wcr_med.training.logs import open_run_log
+from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
+from wcr_med.training.progress import EpochRow, Progress
+from wcr_med.training.validation import ValidationScores, validate
+
+BEST_NAME = "best.safetensors"
+LAST_NAME = "last.safetensors"
+
+_LOG = logging.getLogger(__name__)
+
+# What decides the weights. Threads, workers and the device may change between a kill and the resume.
+_DECIDING = {"seed", "preprocess", "augment", "model", "regularizer", "loss", "optimizer", "training"}
+_NOT_DECIDING = {"threads", "loader_workers", "device"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training reached.
+
+    Attributes:
+        best_epoch: counted from 1.
+        best_dice: validation `dice_patient` of that epoch; `None` where no validation patient had a defined Dice.
+        epochs_run: epochs in all, those before an interruption included.
+        stopped_early: whether `training.patience` ended it.
+        seconds: wall time of all epochs.
+    """
+
+    best_epoch: int
+    best_dice: float | None
+    epochs_run: int
+    stopped_early: bool
+    seconds: float
+
+
+def train(
+    model: nn.Module,
+    cache: SliceCache,
+    split: Split,
+    config: Config,
+    *,
+    folder: Path,
+    regularizer: Regularizer | None = None,
+    resume: bool = False,
+    log: logging.Logger = _LOG,
+) -> TrainResult:
+    """Train the model in place; on return it holds the weights of the best epoch, on the CPU, in evaluation mode.
+
+    A step is: loss gradient, its norm clipped, the regularizer's gradient added, the optimizer. So the clip bounds what
+    the data say, and never the regularizer, whose gradient is far larger than the loss's at the start.
+
+    `folder` gets `best.safetensors` and `last.safetensors` (weights), the state of the last two epochs, `history.csv`,
+    `regularizer_terms.csv` and `tensorboard/`. Everything random is drawn from `config.seed` and the epoch's number, so
+    on a CPU a resumed training reaches the weights of an uninterrupted one bit for bit, given as many threads.
+
+    Args:
+        model: gives logits_N1hw; initialised.
+        cache: the slices of all patients of the split.
+        split: who trains and who validates.
+        config: the whole run; seed, augment, loss, optimizer, training and regularizer.strength are used here.
+        folder: of this training; made if missing.
+        regularizer: the term that `config.regularizer` names; `None` for none.
+        resume: go on from the folder's state, if it has one; else an earlier state there is deleted.
+        log: takes the lines.
+
+    Raises:
+        UserError: the loss is NaN or infinite, the disk is full, the state in the folder is of another configuration or
+            another network, a partition has no slices, or CUDA is asked for and absent.
+    """
+    settings, strength = config.training, config.regularizer.strength
+    with processor_settings(settings.threads), contextlib.ExitStack() as stack:
+        processor = choose_processor(settings)
+        processor.place_model(model)
+        kernels = prunable_parameters(model)
+        loss_of = build_loss(config.loss)
+        optimizer = build_optimizer(model, config.optimizer)
+        loader = TrainingLoader(
+            cache,
+            cache.rows(split.train),
+            build_augmenter(config.augment),
+            batch_size=settings.batch_size,
+            other_per_tumour=settings.other_per_tumour,
+            seed=config.seed,
+            workers=settings.loader_workers,
+        )
+        n_steps = len(loader)
+        n_warmup = round(settings.warmup_epochs * n_steps)
+        fingerprint = _fingerprint(config, split, n_steps)
+        progress = _begin(folder, model, optimizer, fingerprint, resume=resume, log=log)
+        log.info("training on %s: %d steps an epoch", processor, n_steps)
+        run_log = stack.enter_context(
+            open_run_log(folder, progress, n_epochs=settings.epochs, n_steps=n_steps, log=log)
+        )
+
+        while not _finished(progress, config):
+            epoch, started = progress.epochs_done, time.perf_counter()
+            seed_everything(config.seed, epoch)
+            losses, n_images = _Losses(first_step=epoch * n_steps), 0
+            model.train()
+            for step, (images_NChw, masks_N1hw) in enumerate(loader.epoch(epoch), start=epoch * n_steps):
+                rate = learning_rate(step, settings.epochs * n_steps, n_warmup, config.optimizer.learning_rate)
+                set_learning_rate(optimizer, rate)
+                optimizer.zero_grad(set_to_none=True)
+                with processor.autocast():
+                    logits_N1hw = model(processor.place(images_NChw))
+                loss = loss_of(logits_N1hw.float(), processor.place(masks_N1hw))
+                torch.autograd.backward(loss)
+                if settings.gradient_clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
+                if regularizer is not None:
+                    regularizer.add_gradient_(kernels, strength)
+                optimizer.step()
+                losses.add(loss.detach())
+                n_images += len(images_NChw)
+                run_log.step()
+
+            mean_loss, trained = losses.mean(), time.perf_counter()
+            norm, terms = _measure(kernels, regularizer, step=(epoch + 1) * n_steps)
+            scores = ValidationScores()
+            if (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs:
+                scores = validate(model, cache, split.validation, processor, batch_size=2 * settings.batch_size)
+            row = EpochRow(
+                epoch=epoch + 1,
+                loss=mean_loss,
+                regularizer=sum(terms.values()) if regularizer is not None else None,
+                learning_rate=rate,
+                weight_norm=norm,
+                dice_patient=scores.dice_patient,
+                f1_pooled=scores.f1_pooled,
+                images_per_second=n_images / (trained - started),
+                seconds=time.perf_counter() - started,
+            )
+            if progress.note(row, terms, validated=scores.measured):
+                save_weights(folder / BEST_NAME, model)
+            save_checkpoint(folder, model, optimizer, progress, fingerprint)
+            run_log.epoch(progress)
+
+        save_weights(folder / LAST_NAME, model)
+        load_weights_(folder / BEST_NAME, model)
+        model.to("cpu").eval()
+    return TrainResult(
+        best_epoch=progress.best_epoch,
+        best_dice=progress.best_dice,
+        epochs_run=progress.epochs_done,
+        stopped_early=progress.epochs_done < settings.epochs,
+        seconds=progress.seconds,
+    )
+
+
+class _Losses:
+    """The losses of an epoch. Each is looked at one step late, so that on CUDA no step waits for its own result."""
+
+    def __init__(self, *, first_step: int) -> None:
+        self._first_step = first_step
+        self._losses: list[Tensor] = []
+        self._sum = 0.0
+
+    def add(self, loss: Tensor) -> None:
+        """Keep this step's loss, and check the one before it."""
+        if self._losses:
+            self._check(len(self._losses) - 1)
+        self._losses.append(loss)
+
+    def mean(self) -> float:
+        """The mean over all steps of the epoch."""
+        self._check(len(self._losses) - 1)
+        return self._sum / len(self._losses)
+
+    def _check(self, index: int) -> None:
+        value = self._losses[index].item()
+        if not math.isfinite(value):
+            raise UserError(
+                f"the loss is {value} at step {self._first_step + index + 1}; the state of the last finished epoch is"
+                " kept: lower optimizer.learning_rate or regularizer.strength, or set training.precision to fp32"
+            )
+        self._sum += value
+
+
+def _begin(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    fingerprint: Mapping[str, Any],
+    *,
+    resume: bool,
+    log: logging.Logger,
+) -> Progress:
+    """Restore the folder's state where one is wanted and there; else start from nothing."""
+    if not resume:
+        delete_checkpoints(folder)
+        return Progress()
+    checkpoint = load_checkpoint(folder, log)
+    if checkpoint is None:
+        return Progress()
+    checkpoint.check_fingerprint(fingerprint)
+    checkpoint.restore(model, optimizer)
+    log.info("resumed after epoch %d from %s", checkpoint.progress.epochs_done, checkpoint.path)
+    return checkpoint.progress
+
+
+def _finished(progress: Progress, config: Config) -> bool:
+    settings = config.training
+    out_of_patience = 0 < settings.patience <= progress.validations_without_better
+    return progress.epochs_done >= settings.epochs or out_of_patience
+
+
+def _measure(
+    kernels: Mapping[str, nn.Parameter], regularizer: Regularizer | None, step: int
+) -> tuple[float, dict[str, float]]:
+    """The L2 norm of all prunable weights, and the regularizer's term of each layer.
+
+    Raises:
+        UserError: the weights are no longer finite.
+    """
+    norm = math.sqrt(math.fsum(float(kernel.detach().double().square().sum()) for kernel in kernels.values()))
+    terms = {} if regularizer is None else regularizer.terms(kernels)
+    if not math.isfinite(norm + math.fsum(terms.values())):
+        raise UserError(
+            f"a weight is NaN or infinite after step {step}; the state of the last finished epoch is kept: lower"
+            " optimizer.learning_rate or regularizer.strength"
+        )
+    return norm, terms
+
+
+def _fingerprint(config: Config, split: Split, n_steps: int) -> dict[str, Any]:
+    document = config.model_dump(mode="json", include=_DECIDING)
+    document["training"] = {name: value for name, value in document["training"].items() if name not in _NOT_DECIDING}
+    return document | {"split": split.hash, "steps_per_epoch": n_steps}
