@@ -171,7 +171,7 @@ def _first(layer: Tensor) -> Tensor:
 
 
 def _scale(layer: Tensor) -> Tensor:
-    largest = layer.detach().abs().max()
+    largest = torch.linalg.vector_norm(layer.detach(), ord=torch.inf)
     return torch.where(largest < torch.finfo(layer.dtype).tiny, torch.ones_like(largest), largest)
 
 
