@@ -7,7 +7,7 @@ from typing import Literal
 
 from wcr_med.config import DataConfig, NiftiConfig
 from wcr_med.errors import UserError
-from wcr_med.volumes import Volume
+from wcr_med.volumes import FileError, Volume
 from wcr_med.volumes.kaggle import list_slices, patient_and_institution, read_kaggle_patient, scan_folder
 
 
@@ -48,7 +48,7 @@ def index_patients(config: DataConfig) -> tuple[PatientEntry, ...]:
     for folder in patient_folders(config):
         entry = index_folder(folder, config)
         if entry.patient_id in entries:
-            raise UserError(twice(entry.patient_id, entries[entry.patient_id].folder, folder))
+            raise patient_twice(entry.patient_id, entries[entry.patient_id].folder, folder)
         entries[entry.patient_id] = entry
     return tuple(entries[patient_id] for patient_id in sorted(entries))
 
@@ -65,7 +65,7 @@ def load_volume(entry: PatientEntry, *, with_mask: bool = True) -> Volume:
     from wcr_med.volumes.nifti import read_nifti
 
     if with_mask and entry.label is None:
-        raise UserError(f"{entry.folder}: no label file; add it, or set data.nifti.label to its name pattern")
+        raise missing_label(entry.folder)
     return read_nifti(entry.channels, entry.label if with_mask else None, patient_id=entry.patient_id)
 
 
@@ -111,18 +111,21 @@ def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
     label = _label(folder, config.nifti)
     files = [*channels, *([] if label is None else [label])]
     if len(set(files)) < len(files):
-        raise UserError(
-            f"{folder}: two patterns match one file; make data.nifti.channels and data.nifti.label distinct"
-        )
+        problem = "two patterns match one file; make data.nifti.channels and data.nifti.label distinct"
+        raise FileError(folder, "ambiguous", problem)
     return PatientEntry(patient_id, institution, tuple(sorted(files)), "nifti", folder, channels, label)
 
 
-def twice(patient_id: str, first: Path, second: Path) -> str:
-    """The message for a patient that stands in two folders."""
-    return (
-        f"{second}: patient {patient_id} is also in {first.name}; keep one scan of each patient, or rename the folders "
-        "if they are two people"
-    )
+def patient_twice(patient_id: str, first: Path, second: Path) -> FileError:
+    """The fault of a patient that stands in two folders."""
+    problem = f"patient {patient_id} is also in {first.name}; keep one scan of each patient"
+    return FileError(second, "patient-twice", f"{problem}, or rename a folder if they are two people")
+
+
+def missing_label(folder: Path) -> FileError:
+    """The fault of a NIfTI patient without a label file."""
+    problem = "no label file; add it, or set data.nifti.label to the pattern of its name"
+    return FileError(folder, "missing-mask", problem)
 
 
 def _label(folder: Path, config: NiftiConfig) -> Path | None:
@@ -134,9 +137,11 @@ def _label(folder: Path, config: NiftiConfig) -> Path | None:
 def _only_match(folder: Path, pattern: str, field: str) -> Path:
     found = _matches(folder, pattern, field)
     if not found:
-        raise UserError(f"{folder}: no file matches {pattern}; add it, or set {field} to the files' name pattern")
+        problem = f"no file matches {pattern}; add it, or set {field} to the pattern of its name"
+        raise FileError(folder, "missing-file", problem)
     if len(found) > 1:
-        raise UserError(f"{folder}: {found[0].name} and {found[1].name} both match {pattern}; narrow {field}")
+        problem = f"{found[0].name} and {found[1].name} both match {pattern}; narrow {field} to one of them"
+        raise FileError(folder, "ambiguous", problem)
     return found[0]
 
 

@@ -30,6 +30,8 @@ FaultCode = Literal[
     "no-affine",  # a NIfTI file that does not say where its voxels lie
     "bad-geometry",  # a singular affine, or voxels without size
     "not-finite",  # NaN or infinite intensities
+    "ambiguous",  # names that fit more than one purpose
+    "patient-twice",  # two folders for one patient
 ]
 
 

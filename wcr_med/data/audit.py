@@ -1,0 +1,238 @@
+"""A check of a whole data set before anything is trained on it: every fault at once, none fatal."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from wcr_med.config import DataConfig
+from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
+from wcr_med.data.index import index_folder, load_volume, missing_label, patient_folders, patient_twice
+from wcr_med.volumes import Array, FileError
+from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
+from wcr_med.volumes.kaggle import SlicePair, missing_mask, patient_and_institution, scan_folder
+
+__all__ = ["AuditReport", "Finding", "PatientCounts", "audit"]
+
+_KAGGLE_CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+def audit(config: DataConfig, *, progress: bool) -> AuditReport:
+    """Read every file of a data set once and report whatever is wrong with it.
+
+    Found are files that cannot be read or are of another kind, missing images and masks, sizes that differ within a
+    patient, masks with other values, a patient in two folders, slices that two patients share (compared by content;
+    slices of one constant value do not count), sequences that are copies of another or empty, patients without tumour,
+    and gaps in the slice numbers.
+
+    Args:
+        config: where the data set lies.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        UserError: the root is missing or holds no patient folders. Faults further inside are findings.
+    """
+    patients: list[PatientCounts] = []
+    findings: list[Finding] = []
+    seen = _SeenSlices()
+    folder_of: dict[str, Path] = {}
+    # Where progress is wanted, tqdm shows it on a terminal alone.
+    for folder in tqdm(patient_folders(config), desc="audit", unit="patient", disable=None if progress else True):
+        patient = _PatientAudit(config, folder, seen)
+        first = folder_of.setdefault(patient.patient_id, folder)
+        if first != folder:
+            patient.fault(patient_twice(patient.patient_id, first, folder))
+        patient.read()
+        patients.append(patient.counts())
+        findings += patient.findings
+    findings.sort(key=lambda finding: (_SEVERITIES.index(finding.severity), finding.file))
+    return AuditReport(patients=tuple(patients), findings=tuple(findings))
+
+
+class _SeenSlices:
+    """Every slice so far by its content."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, tuple[Path, str]] = {}
+
+    def earlier(self, image_HWC: Array, folder: Path, name: str) -> tuple[Path, str] | None:
+        """Folder and name of an earlier slice with this content; `None` for a new one and for one of constant value."""
+        if image_HWC.min() == image_HWC.max():
+            return None
+        digest = hashlib.blake2b(repr((image_HWC.shape, image_HWC.dtype.str)).encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(image_HWC).data)
+        found = self._first.setdefault(digest.digest(), (folder, name))
+        return None if found == (folder, name) else found
+
+
+class _PatientAudit:
+    """Reads one patient's folder slice by slice and gathers counts and findings."""
+
+    def __init__(self, config: DataConfig, folder: Path, seen: _SeenSlices) -> None:
+        self.patient_id, self.institution = patient_and_institution(folder.name)
+        self.findings: list[Finding] = []
+        self._config, self._folder, self._seen = config, folder, seen
+        self._shape = (0, 0, 0)
+        self._n_slices = self._n_masks = self._n_tumour_slices = self._n_tumour_voxels = 0
+        self._differing: set[tuple[int, int]] = set()  # pairs of channels that differ somewhere
+        self._filled: set[int] = set()  # channels that are not constant everywhere
+        self._shared: dict[Path, list[tuple[str, str]]] = {}  # folder -> (slice there, slice here) of one content
+
+    def read(self) -> None:
+        """Read every file once."""
+        slices = self._kaggle_slices() if self._config.format == "kaggle_3m" else self._nifti_slices()
+        for name, image_HWC, mask_HW in slices:
+            self._count(image_HWC, mask_HW)
+            self._compare_channels(image_HWC)
+            if earlier := self._seen.earlier(image_HWC, self._folder, name):
+                self._shared.setdefault(earlier[0], []).append((earlier[1], name))
+        if self._n_masks == self._n_slices > 0 and self._n_tumour_slices == 0:
+            self._find("warning", self._folder, "no-tumour", "no slice holds tumour; make sure that this is meant")
+        self._report_sequences()
+        self._report_shared()
+
+    def counts(self) -> PatientCounts:
+        """The patient's row, after `read`."""
+        rows, columns, channels = self._shape
+        return PatientCounts(
+            patient_id=self.patient_id,
+            institution=self.institution,
+            folder=self._below_root(self._folder),
+            n_slices=self._n_slices,
+            n_tumour_slices=self._n_tumour_slices,
+            n_tumour_voxels=self._n_tumour_voxels,
+            rows=rows,
+            columns=columns,
+            channels=channels,
+        )
+
+    def fault(self, error: FileError) -> None:
+        """Add what a reader refused."""
+        self._find("error", error.path, error.code, error.problem)
+
+    def _kaggle_slices(self) -> Iterator[tuple[str, Array, Array | None]]:
+        scan = scan_folder(self._folder)
+        for error in scan.faults:
+            self.fault(error)
+        self._report_gaps(list(scan.slices))
+        first: tuple[Path, Array] | None = None
+        for pair in scan.slices.values():
+            try:
+                image_HWC = read_rgb(pair.image)
+                first = first or (pair.image, image_HWC)
+                check_same_size(pair.image, image_HWC, *first)
+            except FileError as error:
+                self.fault(error)
+                self._kaggle_mask(pair, None)
+                continue
+            yield pair.image.stem, image_HWC, self._kaggle_mask(pair, image_HWC)
+
+    def _kaggle_mask(self, pair: SlicePair, image_HWC: Array | None) -> Array | None:
+        """The mask of a slice; faults of the mask are findings. Its size is checked against a sound image alone."""
+        try:
+            if pair.mask is None:
+                raise missing_mask(pair.image)
+            mask_HW = read_mask(pair.mask)
+            if image_HWC is not None:
+                check_same_size(pair.mask, mask_HW, pair.image, image_HWC)
+        except FileError as error:
+            self.fault(error)
+            return None
+        return mask_HW
+
+    def _nifti_slices(self) -> Iterator[tuple[str, Array, Array | None]]:
+        try:
+            entry = index_folder(self._folder, self._config)
+        except FileError as error:
+            self.fault(error)
+            return
+        if entry.label is None:
+            self.fault(missing_label(entry.folder))
+        try:
+            volume = load_volume(entry, with_mask=entry.label is not None)
+        except FileError as error:
+            self.fault(error)
+            self._check_each_nifti([path for path in entry.files if path != error.path])
+            return
+        for number, name in enumerate(volume.names):
+            yield name, volume.image_SHWC[number], None if volume.mask_SHW is None else volume.mask_SHW[number]
+
+    def _check_each_nifti(self, paths: list[Path]) -> None:
+        """After one file of a patient was refused: whether the others are sound on their own."""
+        # Here, because the check of TIFFs should not wait for nibabel.
+        from wcr_med.volumes.nifti import read_nifti
+
+        for path in paths:
+            try:
+                read_nifti([path], None, patient_id=self.patient_id)
+            except FileError as error:
+                self.fault(error)
+
+    def _count(self, image_HWC: Array, mask_HW: Array | None) -> None:
+        rows, columns, channels = image_HWC.shape
+        self._shape = (rows, columns, channels)
+        self._n_slices += 1
+        if mask_HW is not None:
+            n_voxels = int(np.count_nonzero(mask_HW))
+            self._n_masks += 1
+            self._n_tumour_slices += n_voxels > 0
+            self._n_tumour_voxels += n_voxels
+
+    def _compare_channels(self, image_HWC: Array) -> None:
+        channels = range(image_HWC.shape[2])
+        for channel in channels:
+            if channel not in self._filled and image_HWC[..., channel].min() != image_HWC[..., channel].max():
+                self._filled.add(channel)
+        for pair in combinations(channels, 2):
+            if pair not in self._differing and not np.array_equal(image_HWC[..., pair[0]], image_HWC[..., pair[1]]):
+                self._differing.add(pair)
+
+    def _report_gaps(self, numbers: list[int]) -> None:
+        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+        if missing:
+            shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+            message = f"slices {shown} are missing below {max(numbers)}; restore them, or volumes and distances are off"
+            self._find("warning", self._folder, "slice-gap", message)
+
+    def _report_sequences(self) -> None:
+        channels = range(self._shape[2])
+        names = _KAGGLE_CHANNELS if self._config.format == "kaggle_3m" else tuple(f"channel {k}" for k in channels)
+        for channel in channels:
+            if channel not in self._filled:
+                message = f"{names[channel]} is one constant value: the sequence is missing"
+                self._find("note", self._folder, "empty-sequence", message)
+        identical: dict[int, list[int]] = {}
+        for channel in sorted(self._filled):
+            earlier = (k for k in identical if (k, channel) not in self._differing)
+            identical.setdefault(next(earlier, channel), []).append(channel)
+        for group in identical.values():
+            if len(group) > 1:
+                listed = ", ".join(names[channel] for channel in group)
+                message = f"{listed} are identical: a missing sequence was filled with a copy of another"
+                self._find("note", self._folder, "copied-sequence", message)
+
+    def _report_shared(self) -> None:
+        for folder, pairs in self._shared.items():
+            there, here = pairs[0]
+            if folder == self._folder:
+                message = f"{len(pairs)} slices stand in it twice ({here} is {there}); remove the copies"
+                self._find("warning", self._folder, "same-slice-twice", message)
+            else:
+                message = (
+                    f"{len(pairs)} slices are also in {folder.name} ({here} is {there}); keep one of the two patients, "
+                    "or a split by patients leaks"
+                )
+                self._find("error", self._folder, "same-slice-in-two-patients", message)
+
+    def _find(self, severity: Severity, path: Path, code: str, message: str) -> None:
+        file = self._below_root(path)
+        self.findings.append(
+            Finding(severity=severity, patient_id=self.patient_id, file=file, code=code, message=message)
+        )
+
+    def _below_root(self, path: Path) -> str:
+        return path.relative_to(self._config.root).as_posix()
