@@ -1,7 +1,7 @@
 """Slices prepared once: normalised, on the network's grid, in files that are mapped into memory.
 
-One folder a key; the key covers the files (name, size, time of change), the preprocessing settings and the preparing code, so
-a cache that no longer fits is never opened. The folder may be deleted at any time.
+One folder a key; the key covers the files (name, size, time of change), the preprocessing settings and the preparing
+code, so a cache that no longer fits is never opened. The folder may be deleted at any time.
 
 Shape suffixes: N slices of all patients, C channels, h and w rows and columns of the network's grid.
 """
@@ -23,7 +23,6 @@ from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.preprocess import PreprocessSettings, normalise, prepare, prepare_mask
-from wcr_med.volumes import Volume
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +38,7 @@ class SliceCache:
         images_NChw: float16, normalised; mapped from a file, read-only.
         masks_Nhw: uint8, 0 or 1; likewise.
         patient_ids_N: text, the patient of each slice.
-        slice_numbers_N: int64, the number in the file's name; the position in the volume, from 1, where the name has none.
+        slice_numbers_N: int64, the number in the file's name; where it has none, the position in the volume, from 1.
         has_tumour_N: bool, whether the mask on the network's grid holds any lesion.
         key: what was prepared and how, 64 hexadecimal digits.
         folder: where the files are; `None` for a cache that only lives in memory.
@@ -96,12 +95,12 @@ def prepare_cache(
         entries: patients with masks; their order does not matter.
         settings: grid, crop and intensity statistics.
         folder: holds one folder a key; made where it is missing.
-        workers: threads that read and prepare volumes; at least one is used.
+        workers: threads that read and prepare volumes.
         progress: show a bar.
 
     Raises:
-        UserError: no patients, an unreadable file, a patient without masks or with another number of channels, or a disk
-            that is full; nothing half-written is left.
+        UserError: no patients, an unreadable file, a patient without masks or with another number of channels, or
+            a full disk; nothing half-written is left.
     """
     if not entries:
         raise UserError("no patients to prepare; check data.root")
@@ -136,14 +135,15 @@ def _key(entries: Sequence[PatientEntry], settings: PreprocessSettings) -> str:
                     f"{path}: cannot be read ({error.strerror}); restore it or index the data again"
                 ) from error
             files.append([path.name, status.st_size, status.st_mtime_ns])
-        patients.append([entry.patient_id, files])
+        roles = [path.name for path in (*entry.channels, *filter(None, [entry.label]))]
+        patients.append([entry.patient_id, files, roles])
     # The code that prepares is part of the key: without it, a changed rule would go on with slices of the old one.
     code = sha256_of_file(Path(preprocess.__file__))
     return sha256_of_json({"format": _FORMAT, "code": code, "settings": settings.to_dict(), "patients": patients})
 
 
 def _prepare_patient(entry: PatientEntry, settings: PreprocessSettings) -> _PreparedPatient:
-    volume: Volume = load_volume(entry, with_mask=True)
+    volume = load_volume(entry, with_mask=True)
     if volume.mask_SHW is None:
         raise UserError(f"patient {entry.patient_id} has no masks; add them, or take the patient out of data.root")
     prepared = prepare(volume.image_SHWC, settings)
@@ -174,7 +174,7 @@ def _write(
     slice_numbers: list[int] = []
     has_tumour: list[bool] = []
     n_channels = 0
-    # Decoding and resampling leave the interpreter lock, so threads are enough, and they need no copies between processes.
+    # Decoding and resampling leave the interpreter lock, so threads are enough.
     with (
         (folder / _IMAGES).open("wb") as images,
         (folder / _MASKS).open("wb") as masks,

@@ -1,7 +1,7 @@
 """Training slices: which ones an epoch takes, in which order, with which augmentation.
 
-Every choice is a pure function of (seed, epoch, position), so a resumed run sees the slices that an uninterrupted one would have
-seen, and the number of loader processes changes nothing.
+Every choice is a pure function of (seed, epoch, position), so a resumed run sees the slices that an uninterrupted one
+would have seen, and the number of loader processes changes nothing.
 
 Shape suffixes: N slices of the cache, C channels, h and w rows and columns of the network's grid.
 """
@@ -94,7 +94,7 @@ class EpochPlan(Sampler[Draw]):
 class SliceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Slices of a cache as tensors: image float32 (C, h, w) and mask float32 (1, h, w) of 0 and 1.
 
-    Indexed by a `Draw` it gives that row of the cache, augmented with that seed; by a number it gives `rows[number]` as it is.
+    Indexed by a `Draw` it gives that row of the cache, augmented with that seed; by a number, `rows[number]` as it is.
 
     Args:
         cache: prepared slices.

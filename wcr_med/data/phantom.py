@@ -1,9 +1,9 @@
 """A made-up data set in the layout of `kaggle_3m`, so that everything runs, and can be taught, without patient data.
 
-Each patient is a head of smooth, soft-edged shapes: scalp, skull, folded cortex, white matter, ventricles, deep nuclei. The
-lesion is bright in FLAIR and dark before contrast, with an irregular soft border. To be learnable and not trivial, every head also
-holds things that are bright and no lesion: caps of the ventricles, small white-matter spots, vessels, fat, an old bleeding.
-Shapes are drawn in the head's own coordinates, so a seed gives the same heads at any image size.
+Each patient is a head of smooth, soft-edged shapes: scalp, skull, folded cortex, white matter, ventricles, deep nuclei.
+The lesion is bright in FLAIR and dark before contrast, with an irregular soft border. To be learnable and not trivial,
+every head also holds things that are bright and no lesion: caps of the ventricles, small white-matter spots, vessels,
+fat, an old bleeding. Shapes are drawn in the head's own coordinates, so a seed gives the same heads at any image size.
 
 Shape suffixes: S slices, H rows, W columns, C channels.
 """
@@ -81,9 +81,9 @@ def make_phantom(
 ) -> Path:
     """Write a phantom data set: one folder a patient with RGB slices and masks, and `data.csv`.
 
-    Patients come from four institutions that differ in brightness, noise and field of view. The first and the last slice of each
-    patient hold no tumour. One patient in eight (at least one of four or more) lacks the post-contrast sequence, half of these the
-    pre-contrast one too: FLAIR stands in its place. One patient in twenty has no tumour at all.
+    Patients come from four institutions that differ in brightness, noise and field of view. The first and the last
+    slice of each patient hold no tumour. One patient in eight (at least one of four or more) lacks the post-contrast
+    sequence, half of these the pre-contrast one too: FLAIR stands in its place. One patient in twenty has no tumour.
 
     Args:
         root: the folder to make. It appears whole or not at all.
@@ -150,7 +150,7 @@ def _assign_institutions(n_patients: int, rng: np.random.Generator) -> list[_Ins
 
 
 def _scan(head: Head, institution: _Institution, rng: np.random.Generator) -> Array:
-    """Give a head the intensities of a scanner: contrast curve, brightness, coil bias, Rician noise; uint8 (S, H, W, C)."""
+    """Give a head a scanner's contrast curve, brightness, coil bias and Rician noise; uint8 (S, H, W, C)."""
     tissue_CSHW = head.tissue_CSHW
     n_channels, *grid = tissue_CSHW.shape
     image_SHWC = np.empty((*grid, n_channels), dtype=np.uint8)

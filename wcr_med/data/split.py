@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: always whole patients, institutions spread evenly, the partition known by its hash."""
+"""Who trains, validates and tests: whole patients, institutions spread evenly, the partition known by its hash."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Split:
         """Read what `to_dict` wrote, and check the hash.
 
         Raises:
-            UserError: a field is missing or of another type, a patient stands twice, or the hash does not fit the lists.
+            UserError: a field is missing or of another type, a patient stands twice, or the hash does not fit.
         """
         advice = "make the split again, or restore the file"
         if not isinstance(document, dict) or document.get("schema_version") != _SCHEMA_VERSION:
@@ -99,9 +99,10 @@ class Split:
 def make_split(entries: Sequence[PatientEntry], config: SplitConfig) -> Split:
     """Draw a partition of patients.
 
-    Hold-out: every part gets each institution's share of patients, by largest remainders. Folds: the test patients are one fold of
-    scikit-learn's StratifiedGroupKFold, so over all folds each patient tests once; institutions with fewer patients than folds
-    count as one. Validation patients are drawn from the rest by the hold-out rule. The order of `entries` does not matter.
+    Hold-out: every part gets each institution's share of patients, by largest remainders. Folds: the test patients are
+    one fold of scikit-learn's StratifiedGroupKFold, so over all folds each patient tests once; institutions with fewer
+    patients than folds count as one. Validation patients are drawn from the rest by the hold-out rule. The order of
+    `entries` does not matter.
 
     Args:
         entries: the patients; their institution is used, their files are not read.
@@ -141,7 +142,8 @@ def make_split(entries: Sequence[PatientEntry], config: SplitConfig) -> Split:
 def _require(enough: bool, n_patients: int, field: str, value: int) -> None:
     if not enough:
         raise UserError(
-            f"{field} is {value}, but only {n_patients} patients are there to draw from and some must be left to train; lower it"
+            f"{field} is {value}, but there are only {n_patients} patients to draw from, and some must remain; "
+            f"lower {field}, or add patients"
         )
 
 
