@@ -1,0 +1,257 @@
+"""Two figures: Dice against sparsity, and the best, median and worst patient with outlines.
+
+Colours are of Okabe and Ito's palette, which colour-blind readers can tell apart; line style and marker repeat the
+distinction for print in grey.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from wcr_med.data.index import PatientEntry, load_volume
+from wcr_med.errors import UserError
+from wcr_med.evaluation.evaluate import load_prediction
+from wcr_med.evaluation.result import EvaluationResult
+from wcr_med.files import atomic_path
+from wcr_med.report.document import LadderRow, Score
+
+Array = npt.NDArray[Any]
+
+_BLUE, _VERMILLION, _ORANGE, _SKY, _GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#555555"
+_AIR = 0.1  # of the brightest pixel; air and its noise lie below
+_FLAIR = 1  # of the channels pre-contrast, FLAIR, post-contrast
+_STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "wcr-med",  # element ids in an SVG are random without it
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientCase:
+    """A patient to draw.
+
+    Attributes:
+        label: "Best", "Median", "Worst".
+        patient_id: stands in the caption with `dice`.
+        image_SHWC: raw intensities.
+        reference_SHW: 0/1; `prediction_SHW` likewise.
+        pixel_aspect: height of a pixel over its width.
+    """
+
+    label: str
+    patient_id: str
+    dice: float
+    image_SHWC: Array
+    reference_SHW: Array
+    prediction_SHW: Array
+    pixel_aspect: float = 1.0
+
+
+def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
+    """Draw Dice against sparsity, with and without re-estimated statistics, as `stem`.svg and `stem`.png.
+
+    The axis is logarithmic in the weights kept, so that the rungs above 90 % have room. Bars are the intervals.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.0, 4.0), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, name, title in (
+            (panels[0], "dice_patient", "Dice per patient, mean"),
+            (panels[1], "f1_pooled", "Dice of all pixels together (F1)"),
+        ):
+            _sparsity_panel(axes, ladder, name)
+            axes.set_title(title)
+        panels[0].set_ylabel("Dice on test patients")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        return _save(figure, stem)
+
+
+def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]:
+    """Draw each patient's slice of largest lesion, bare and with outlines, as `stem`.svg and `stem`.png.
+
+    The background is FLAIR (channel 1) of a three-channel image, otherwise the first channel. The reference is a solid
+    outline, the prediction a dashed one.
+
+    Raises:
+        UserError: there are no cases.
+    """
+    if not cases:
+        raise UserError("no patient has a Dice score, so there is no best or worst one to draw")
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.3 * max(len(cases), 2), 7.6), layout="constrained")
+        grid = figure.subplots(2, len(cases), squeeze=False)
+        for (top, bottom), case in zip(grid.T, cases, strict=True):
+            _patient_panels(top, bottom, case)
+        handles = [
+            Line2D([], [], color=_SKY, linewidth=2.2, label="reference"),
+            Line2D([], [], color=_ORANGE, linewidth=1.8, linestyle=(0, (3, 1.5)), label="prediction"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, handlelength=3)
+        return _save(figure, stem)
+
+
+def pick_patients(result: EvaluationResult) -> tuple[tuple[str, str, float], ...]:
+    """Which patients to draw: (label, patient id, Dice) of the best, the median and the worst.
+
+    Patients without a Dice are left out. Of an even number the lower of the two middle ones is the median. With two
+    patients there is no median, with one it is called "Only".
+    """
+    ranked = sorted((row.dice, row.patient_id) for row in result.rows if np.isfinite(row.dice))
+    places = {
+        0: (),
+        1: (("Only", 0),),
+        2: (("Best", 1), ("Worst", 0)),
+    }.get(len(ranked), (("Best", -1), ("Median", (len(ranked) - 1) // 2), ("Worst", 0)))
+    return tuple((label, ranked[place][1], ranked[place][0]) for label, place in places)
+
+
+def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predictions: Path) -> tuple[PatientCase, ...]:
+    """Read images, references and kept predictions of the patients that `pick_patients` chooses.
+
+    Args:
+        result: the evaluation that kept its predictions.
+        entries: the patients, at least those of `result`.
+        predictions: its `keep` folder.
+
+    Raises:
+        UserError: a patient is not among the entries, or a file is missing.
+    """
+    by_id = {entry.patient_id: entry for entry in entries}
+    cases = []
+    for label, patient_id, dice in pick_patients(result):
+        if patient_id not in by_id:
+            raise UserError(
+                f"patient {patient_id} was evaluated but is no longer in the data; run the evaluation again"
+            )
+        volume = load_volume(by_id[patient_id])
+        assert volume.mask_SHW is not None  # load_volume reads the mask unless told otherwise
+        cases.append(
+            PatientCase(
+                label=label,
+                patient_id=patient_id,
+                dice=dice,
+                image_SHWC=volume.image_SHWC,
+                reference_SHW=volume.mask_SHW,
+                prediction_SHW=load_prediction(predictions, patient_id),
+                pixel_aspect=volume.spacing_mm[1] / volume.spacing_mm[2] if volume.spacing_mm else 1.0,
+            )
+        )
+    return tuple(cases)
+
+
+def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
+    lines = (
+        (True, "statistics re-estimated", _BLUE, "o", "-"),
+        (False, "statistics as trained", _VERMILLION, "s", "--"),
+    )
+    for reestimated, label, colour, marker, style in lines:
+        rows = sorted((row for row in ladder if row.reestimated == reestimated), key=lambda row: row.sparsity)
+        if not rows:
+            continue
+        scores: list[Score] = [getattr(row, name) for row in rows]
+        shift = 1.02 if reestimated else 1 / 1.02  # error bars side by side, not on top of each other
+        kept = np.array([100 * (1 - row.sparsity) for row in rows]) * shift
+        values = np.array([score.value for score in scores])
+        low = np.array([values[i] if score.low is None else score.low for i, score in enumerate(scores)])
+        high = np.array([values[i] if score.high is None else score.high for i, score in enumerate(scores)])
+        errors = np.clip([values - low, high - values], 0, None)
+        axes.errorbar(
+            kept,
+            values,
+            yerr=errors,
+            label=label,
+            color=colour,
+            marker=marker,
+            linestyle=style,
+            capsize=3,
+            elinewidth=1,
+        )
+    dense = [getattr(row, name).value for row in ladder if row.sparsity == 0]
+    if dense:
+        axes.axhline(dense[0], color=_GREY, linewidth=1, linestyle=":", label="dense")
+    sparsities = sorted({row.sparsity for row in ladder})
+    axes.set_xscale("log")
+    axes.invert_xaxis()
+    axes.set_xticks([100 * (1 - sparsity) for sparsity in sparsities], [f"{100 * s:g}" for s in sparsities])
+    axes.minorticks_off()
+    axes.set_xlabel("Sparsity: % of prunable weights removed")
+    axes.set_ylim(0, 1)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def _patient_panels(top: Axes, bottom: Axes, case: PatientCase) -> None:
+    index = _slice_to_show(case)
+    image_HW, window = _background(case, index)
+    rows, columns = _head(image_HW)
+    for axes in (top, bottom):
+        axes.imshow(image_HW, cmap="gray", vmin=window[0], vmax=window[1], aspect=case.pixel_aspect)
+        axes.set_xlim(columns)
+        axes.set_ylim(rows[1], rows[0])
+        axes.set_facecolor("black")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+    top.set_title(f"{case.label}: Dice {case.dice:.2f}\n{case.patient_id}", fontsize=11)
+    bottom.set_title(f"slice {index + 1} of {len(case.image_SHWC)}", fontsize=9)
+    _outline(bottom, case.reference_SHW[index], colour=_SKY, width=2.2, style="solid")
+    _outline(bottom, case.prediction_SHW[index], colour=_ORANGE, width=1.8, style=(0, (3, 1.5)))
+
+
+def _slice_to_show(case: PatientCase) -> int:
+    area_S = case.reference_SHW.astype(bool).sum(axis=(1, 2))
+    if not area_S.any():
+        area_S = case.prediction_SHW.astype(bool).sum(axis=(1, 2))
+    return int(np.argmax(area_S))
+
+
+def _background(case: PatientCase, index: int) -> tuple[Array, tuple[float, float]]:
+    channel = _FLAIR if case.image_SHWC.shape[3] == 3 else 0
+    image_HW = case.image_SHWC[index, :, :, channel].astype(np.float32)
+    bright = image_HW[image_HW > _AIR * image_HW.max()]
+    # Fat of the scalp may be twice as bright as any lesion; it alone is left to saturate.
+    window = (0.0, float(np.percentile(bright, 98))) if bright.size else (0.0, 1.0)
+    return image_HW, window
+
+
+def _head(image_HW: Array) -> tuple[tuple[float, float], tuple[float, float]]:
+    """First and last row, first and last column of a square around the head; it may reach beyond the image."""
+    bright_HW = image_HW > _AIR * image_HW.max()
+    centres, extents = [], []
+    for axis in (1, 0):
+        counts = bright_HW.sum(axis=axis)
+        occupied = np.flatnonzero(counts > 0.02 * bright_HW.shape[axis])  # speckle in the air is fewer than that
+        first, last = (occupied[0], occupied[-1]) if occupied.size else (0, len(counts) - 1)
+        centres.append((first + last) / 2)
+        extents.append(last - first + 1)
+    half = 0.53 * max(extents)
+    rows, columns = ((centre - half, centre + half) for centre in centres)
+    return rows, columns
+
+
+def _outline(axes: Axes, mask_HW: Array, *, colour: str, width: float, style: Any) -> None:
+    if not mask_HW.any():
+        return
+    # A rim of zeros closes outlines that touch the border of the image.
+    padded = np.pad(mask_HW.astype(np.float32), 1)
+    columns, rows = np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1)
+    axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width], linestyles=[style])
+
+
+def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    svg, png = stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png")
+    with atomic_path(svg) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})  # the same facts give the same file
+    with atomic_path(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    return svg, png

@@ -1,0 +1,243 @@
+"""The one-page summary: Markdown that a clinician or an engineer can read, and the same facts as JSON."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from wcr_med.files import write_json, write_text
+from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score, SummaryDocument
+
+SPARSITY_FIGURE = Path("figures/sparsity.png")
+PATIENTS_FIGURE = Path("figures/patients.png")
+
+_SCORE_ROWS = (
+    ("Dice per patient, mean (`dice_patient`)", "dice_patient", 3),
+    ("Dice per patient, median", "dice_patient_median", 3),
+    ("Dice of all pixels together (`f1_pooled`)", "f1_pooled", 3),
+    ("Dice per slice with tumour", "dice_slice_tumour", 3),
+    ("Slices without tumour with a false alarm", "false_positive_rate_free_slices", 3),
+    ("Precision, mean", "mean_precision", 3),
+    ("Recall, mean", "mean_recall", 3),
+    ("HD95 in pixels, mean", "mean_hd95_px", 1),
+    ("Surface Dice at 1 pixel, mean", "mean_nsd_1px", 3),
+    ("Surface Dice at 2 pixels, mean", "mean_nsd_2px", 3),
+)
+
+_VERDICTS = {
+    "non-inferior": "non-inferior to dense",
+    "inferior": "inferior to dense",
+    "inconclusive": "neither non-inferior nor inferior: the interval is too wide to tell",
+}
+
+
+def write_summary(folder: Path, document: SummaryDocument) -> None:
+    """Write summary.json and summary.md into `folder`.
+
+    The figures are shown in summary.md if they lie at `SPARSITY_FIGURE` and `PATIENTS_FIGURE` in `folder` by then.
+    """
+    write_json(folder / "summary.json", document.to_dict())
+    figures = [figure for figure in (SPARSITY_FIGURE, PATIENTS_FIGURE) if (folder / figure).exists()]
+    write_text(folder / "summary.md", render_summary(document, figures=figures))
+
+
+def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -> str:
+    """The text of summary.md.
+
+    Args:
+        document: the facts.
+        figures: which of `SPARSITY_FIGURE` and `PATIENTS_FIGURE` exist.
+    """
+    sections = [
+        f"# {document.title}",
+        f"**{NOTICE}**",
+        _headline(document),
+        *(f"Note: {note}" for note in document.notes),
+        "## Dense and pruned on unseen patients",
+        _score_table(document),
+        _paired(document),
+        "## Sparsity against Dice",
+        _ladder_table(document.ladder),
+        _LADDER_NOTE,
+        *([f"![Dice against sparsity]({SPARSITY_FIGURE.as_posix()})"] if SPARSITY_FIGURE in figures else []),
+        *([f"![Best, median and worst patient]({PATIENTS_FIGURE.as_posix()})"] if PATIENTS_FIGURE in figures else []),
+        *_export(document),
+        "## Patients, network, training",
+        _background(document),
+        "## What the numbers mean",
+        _definitions(document),
+        "## Provenance",
+        _provenance(document),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+_LADDER_NOTE = (
+    "Dice per patient (mean) and of all pixels together, each network at its own threshold; in brackets the interval. "
+    '"Re-estimated": batch-norm statistics measured anew on training slices after pruning, no weight changed.'
+)
+
+
+def _headline(document: SummaryDocument) -> str:
+    pruned, dense, paired = document.pruned, document.dense, document.paired
+    text = (
+        f"With {_percent(pruned.sparsity_prunable)} of its prunable weights removed in one shot, the network reaches a "
+        f"Dice per patient of {with_interval(pruned.scores['dice_patient'])} on "
+        f"{_patients(document.data.n_test, 'unseen ')}; dense it reaches "
+        f"{with_interval(dense.scores['dice_patient'])}. "
+        f"Verdict against the margin of {paired['margin']:g} set beforehand: **{_VERDICTS[paired['verdict']]}**."
+    )
+    if document.export is not None:
+        text += (
+            f" The exported file is {document.export.times_smaller:.1f} times smaller than the dense one "
+            f"({_megabytes(document.export.n_bytes)} for {_megabytes(document.export.dense_bytes)})."
+        )
+    return text
+
+
+def _score_table(document: SummaryDocument) -> str:
+    networks = (document.dense, document.pruned)
+    rows = [
+        [label, *(with_interval(network.scores[name], digits) for network in networks)]
+        for label, name, digits in _SCORE_ROWS
+        if all(name in network.scores for network in networks)
+    ]
+    rows.append(["Sparsity, of prunable weights", *(_percent(network.sparsity_prunable) for network in networks)])
+    rows.append(["Sparsity, of all parameters", *(_percent(network.sparsity_all) for network in networks)])
+    rows.append(["Threshold", *(f"{network.threshold:.2f}" for network in networks)])
+    return _table(["", *(_network_name(network) for network in networks)], rows)
+
+
+def _network_name(network: NetworkSummary) -> str:
+    return f"{network.name}, re-estimated statistics" if network.reestimated else network.name
+
+
+def _paired(document: SummaryDocument) -> str:
+    paired = document.paired
+    interval = paired["interval"]
+    bounds = f" ({interval['low']:+.3f} to {interval['high']:+.3f})" if interval else ""
+    p_value = paired["wilcoxon_p"]
+    text = (
+        f"Pruned minus dense on the same {_patients(paired['n_patients'])}: mean difference of Dice "
+        f"{_signed(paired['mean_difference'])}{bounds}; Wilcoxon signed-rank p = {_number(p_value, 3)}; "
+        f"worse by more than {paired['worse_by']:g}: {paired['n_worse']}, better: {paired['n_better']}."
+    )
+    worst = paired["patients"][0] if paired["patients"] else None
+    if worst is not None and worst["difference"] is not None and worst["difference"] < 0:
+        scores = f"{_number(worst['baseline'], 3)} to {_number(worst['candidate'], 3)}"
+        text += f" Largest loss: {worst['patient_id']}, {scores}."
+    if paired["n_flipped"]:
+        text += f" In {_patients(paired['n_flipped'])} without tumour one of the two raised a false alarm alone."
+    if document.dense.n_both_empty or document.pruned.n_both_empty:
+        text += (
+            f" Without a Dice, since there was nothing to find and nothing was found: {document.dense.n_both_empty} "
+            f"(dense), {document.pruned.n_both_empty} (pruned)."
+        )
+    return text
+
+
+def _ladder_table(ladder: Sequence[LadderRow]) -> str:
+    by_rung = {(row.sparsity, row.reestimated): row for row in ladder}
+    rows = []
+    for sparsity in sorted({row.sparsity for row in ladder}):
+        plain, repaired = by_rung.get((sparsity, False)), by_rung.get((sparsity, True))
+        cells = [with_interval(row.dice_patient) if row else "-" for row in (plain, repaired)] + [
+            _number(row.f1_pooled.value, 3) if row else "-" for row in (plain, repaired)
+        ]
+        rows.append([_percent(sparsity), *cells])
+    header = ["Sparsity", "`dice_patient`", "`dice_patient`, re-estimated", "`f1_pooled`", "`f1_pooled`, re-estimated"]
+    return _table(header, rows)
+
+
+def _export(document: SummaryDocument) -> Iterable[str]:
+    export = document.export
+    if export is None:
+        return
+    yield "## The exported file"
+    yield (
+        f"`{export.file}` runs in stock ONNX Runtime. Compared with PyTorch on {export.n_slices} slices of test "
+        f"patients: largest logit difference {export.logit_difference:.1e} (allowed {export.logit_tolerance:.0e}), "
+        f"largest Dice difference {export.dice_difference:.1e} (allowed {export.dice_tolerance:.0e})."
+    )
+
+
+def _background(document: SummaryDocument) -> str:
+    data, model, training = document.data, document.model, document.training
+    parts = (("train", data.n_train), ("validation", data.n_validation), ("test", data.n_test))
+    counts = []
+    for part, n_patients in parts:
+        institutions = data.institutions.get(part, {})
+        spread = ", ".join(f"{name} {count}" for name, count in sorted(institutions.items()))
+        counts.append(f"{part} {n_patients}" + (f" ({spread})" if spread else ""))
+    where = "on validation patients" if document.threshold_source == "validation" else "in the configuration"
+    lines = [
+        f"Data: {data.source}. Patients: {'; '.join(counts)}. No patient is in two of them ({data.split_method}, split "
+        f"`{data.split_hash[:12]}`).",
+        f"Network: {model.name}, {model.features} features, {model.n_all:,} parameters of which {model.n_prunable:,} "
+        f"prunable, input {model.grid[0]}x{model.grid[1]}.",
+        f"Training: {training.optimizer}, peak learning rate {training.learning_rate:g}, regularizer "
+        f"{training.regularizer}" + (f" at {training.strength:g}" if training.regularizer != "none" else "") + "; "
+        f"{training.epochs} epochs in {_duration(training.seconds)}, epoch {training.best_epoch} kept "
+        f"(validation Dice {_number(training.best_dice, 3)}).",
+        f"Thresholds were set {where}, for each network by itself; test patients decided nothing.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _definitions(document: SummaryDocument) -> str:
+    method = document.pruned.scores["dice_patient"].method
+    return (
+        "Dice = 2 tp / (2 tp + fp + fn), equal to F1. Every patient is one volume, scored on the grid of its own "
+        "files. Nothing to find and nothing found: no score, counted apart. A false alarm or a missed tumour: Dice 0, "
+        "and the diagonal of the volume as HD95, the larger of the two directed 95th percentiles of surface distance. "
+        f"Intervals: bootstrap over patients ({method} for the mean). Sparsity: share of weights that are exactly zero."
+    )
+
+
+def _provenance(document: SummaryDocument) -> str:
+    made = document.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in made.get("versions", {}).items())
+    lines = [
+        f"Seed {made.get('seed')}, commit {made.get('commit') or 'unknown'}, Python {made.get('python')}, "
+        f"{made.get('platform')}, {made.get('processor')}.",
+        f"{versions}.",
+    ]
+    if document.command:
+        lines.append(f"Made by `{document.command}`.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def with_interval(score: Score, digits: int = 3) -> str:
+    """A score as text: "0.812 (0.760 to 0.851)", or "-" where it does not exist."""
+    if score.low is None or score.high is None:
+        return _number(score.value, digits)
+    return f"{_number(score.value, digits)} ({_number(score.low, digits)} to {_number(score.high, digits)})"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    ruler = ["---", *["--:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ruler, *rows))
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:+.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.2f} MB"
+
+
+def _patients(count: int, kind: str = "") -> str:
+    return f"{count} {kind}patient" + ("" if count == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
