@@ -1,0 +1,156 @@
+"""The whole line, from images to summary."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from wcr_med.artefacts import load_model
+from wcr_med.config import load_config
+from wcr_med.data.split import Split
+from wcr_med.errors import UserError
+from wcr_med.evaluation import EvaluationResult
+from wcr_med.models import sparsity
+from wcr_med.runtime import Segmenter
+from wcr_med.stages.evaluate import evaluate_stage
+from wcr_med.stages.prune import prune_stage
+from wcr_med.stages.run import plan, run_stages
+from wcr_med.stages.summary import summary_stage
+from wcr_med.stages.workspace import Workspace, open_workspace, pruned_name
+
+
+def changed(workspace: Workspace, out: Path, *assignments: str) -> Workspace:
+    """The same run in another folder with some fields set."""
+    return open_workspace(out, config_path=workspace.out / "config.yaml", assignments=assignments)
+
+
+def copied(workspace: Workspace, target: Path, *assignments: str) -> Workspace:
+    """A copy of a finished run that a test may change."""
+    shutil.copytree(workspace.out, target)
+    return changed(workspace, target, *assignments)
+
+
+def test_every_artefact_carries_the_split(finished: Workspace) -> None:
+    split = Split.load(finished.split_path)
+    for name in ("dense", "pruned-90"):
+        _, artefact = load_model(finished.model_path(name))
+        assert artefact.split_hash == split.hash
+        assert set(artefact.trained_on) == set(split.train)
+        assert set(artefact.validated_on) == set(split.validation)
+        assert artefact.provenance["versions"]["torch"]
+        assert Segmenter.from_file(finished.onnx_path(name)).metadata.split_hash == split.hash
+    summary = json.loads((finished.out / "summary.json").read_text())
+    assert summary["data"]["split_hash"] == split.hash
+
+
+def test_the_resolved_configuration_is_saved(finished: Workspace) -> None:
+    assert load_config(finished.out / "config.yaml") == finished.config
+
+
+def test_pruning_is_exact_and_named(finished: Workspace) -> None:
+    model, artefact = load_model(finished.model_path("pruned-90"))
+    report = sparsity(model)
+    assert report.n_prunable_zero == round(0.9 * report.n_prunable)
+    assert [step["step"] for step in artefact.history] == [
+        "train", "choose_threshold", "prune", "reestimate_statistics", "choose_threshold",
+    ]  # fmt: skip
+    mask = json.loads((finished.out / "models" / "pruned-90.mask.json").read_text())
+    assert report.n_prunable_zero in mask.values()
+
+
+def test_the_onnx_file_scores_like_the_network(finished: Workspace) -> None:
+    results = [EvaluationResult.load(finished.evaluation_folder(name) / "metrics.json") for name in ("pruned-90", "pruned-90-onnx")]
+    assert results[0].threshold == results[1].threshold
+    np.testing.assert_allclose([row.dice for row in results[0].rows], [row.dice for row in results[1].rows], atol=1e-4)
+
+
+def test_no_patient_is_named_in_the_onnx_file(finished: Workspace) -> None:
+    text = str(onnx.load(finished.onnx_path("pruned-90")).metadata_props)
+    split = Split.load(finished.split_path)
+    assert not any(patient in text for patient in (*split.train, *split.validation, *split.test))
+
+
+def test_the_summary_shows_every_rung_and_its_pictures(finished: Workspace) -> None:
+    text = (finished.out / "summary.md").read_text()
+    assert "not a medical device" in text
+    summary = json.loads((finished.out / "summary.json").read_text())
+    assert [(row["sparsity"], row["reestimated"]) for row in summary["ladder"]] == [(0.0, False), (0.0, True), (0.9, False), (0.9, True)]
+    for figure in ("sparsity", "patients"):
+        assert (finished.out / "figures" / f"{figure}.png").stat().st_size > 1000
+        assert f"figures/{figure}.png" in text
+
+
+def test_the_ladder_agrees_with_the_stations(finished: Workspace) -> None:
+    rung = EvaluationResult.load(finished.out / "ladder" / "90-reestimated" / "metrics.json")
+    alone = EvaluationResult.load(finished.evaluation_folder("pruned-90") / "metrics.json")
+    assert rung.threshold == alone.threshold
+    assert [row.dice for row in rung.rows] == pytest.approx([row.dice for row in alone.rows], nan_ok=True)
+
+
+def test_a_second_run_keeps_everything(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (workspace.out / "models").iterdir()}
+    run_stages(workspace)
+    assert {path: path.stat().st_mtime_ns for path in (workspace.out / "models").iterdir()} == before
+
+
+def test_another_sparsity_leaves_the_dense_network_alone(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished, tmp_path / "run", "pruning.sparsity=0.5", "pruning.reestimate_statistics=false")
+    assert "50.0" in prune_stage(workspace)
+    _, artefact = load_model(workspace.model_path("pruned-50"))
+    assert "reestimate_statistics" not in [step["step"] for step in artefact.history]
+
+
+def test_the_same_seed_gives_the_same_network(finished: Workspace, tmp_path: Path) -> None:
+    again = changed(finished, tmp_path / "again")
+    from wcr_med.stages.train import train_stage
+
+    train_stage(again)
+    first, second = (load_model(workspace.model_path("dense"))[0].state_dict() for workspace in (finished, again))
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_a_network_is_never_tested_on_patients_it_saw(finished: Workspace, tmp_path: Path) -> None:
+    other = changed(finished, tmp_path / "other", "split.seed=1")
+    (other.out / "models").mkdir(parents=True)
+    for name in ("dense.safetensors", "pruned-90.safetensors"):
+        shutil.copy(finished.out / "models" / name, other.out / "models" / name)
+    with pytest.raises(UserError, match=r"trained|validated"):
+        evaluate_stage(other, "dense")
+    (other.out / "export").mkdir()
+    shutil.copy(finished.onnx_path("dense"), other.onnx_path("dense"))
+    with pytest.raises(UserError, match="another split"):
+        evaluate_stage(other, "dense", onnx=True)
+
+
+def test_a_changed_split_in_the_same_folder_is_refused(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished, tmp_path / "run", "split.seed=1")
+    with pytest.raises(UserError, match=r"split\.json"):
+        evaluate_stage(workspace, "dense")
+
+
+def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_path: Path) -> None:
+    empty = changed(finished, tmp_path / "empty")
+    with pytest.raises(UserError, match="wcr-med train"):
+        prune_stage(empty)
+    with pytest.raises(UserError, match="there are dense, pruned-90"):
+        evaluate_stage(finished, "pruned-50")
+    with pytest.raises(UserError, match="wcr-med export"):
+        evaluate_stage(copied(finished, tmp_path / "run"), "pruned-50", onnx=True)
+    with pytest.raises(UserError, match="no such file"):
+        summary_stage(empty)
+
+
+def test_the_plan_writes_nothing(finished: Workspace, tmp_path: Path) -> None:
+    workspace = changed(finished, tmp_path / "planned")
+    text = plan(workspace)
+    assert "12 patients" in text
+    assert "global_magnitude" in text
+    assert not workspace.out.exists()
+
+
+def test_names_of_pruned_networks() -> None:
+    assert [pruned_name(value) for value in (0.9, 0.95, 0.985, 0.29)] == ["pruned-90", "pruned-95", "pruned-98.5", "pruned-29"]

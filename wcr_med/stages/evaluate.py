@@ -1,0 +1,92 @@
+"""Score a network on the test patients."""
+
+from pathlib import Path
+
+from wcr_med.artefacts import load_model
+from wcr_med.config import Config
+from wcr_med.errors import UserError
+from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients, torch_predictor
+from wcr_med.runtime import Segmenter
+from wcr_med.stages.inputs import Patients, open_patients
+from wcr_med.stages.prune import require_model
+from wcr_med.stages.workspace import DENSE, Workspace
+
+
+def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = False) -> str:
+    """Score the PyTorch network or the exported file called `name`; write metrics.json and per_patient.csv.
+
+    Returns:
+        A line for the user with the headline figures.
+
+    Raises:
+        UserError: there is no such network, or it saw a test patient while it was trained.
+    """
+    patients = open_patients(workspace)
+    path = require_onnx(workspace, name) if onnx else require_model(workspace, name)
+    folder = workspace.evaluation_folder(f"{name}-onnx" if onnx else name)
+    workspace.once(
+        f"evaluate-{folder.name}",
+        key={
+            "evaluation": workspace.config.evaluation.model_dump(mode="json"),
+            "seed": workspace.config.seed,
+            "split": patients.split.hash,
+        },
+        inputs=[path],
+        outputs=[folder / "metrics.json", folder / "per_patient.csv"],
+        work=lambda: _evaluate(workspace.config, patients, path, folder),
+    )
+    result = EvaluationResult.load(folder / "metrics.json")
+    dice = result.averages["dice_patient"]
+    return (
+        f"{name}: dice_patient {dice.value:.4f}, f1_pooled {result.value('f1_pooled'):.4f} on {len(result.rows)} patients,"
+        f" threshold {result.threshold:g}; see {folder}"
+    )
+
+
+def require_onnx(workspace: Workspace, name: str) -> Path:
+    """The path of an exported network of this run.
+
+    Raises:
+        UserError: it is not there.
+    """
+    path = workspace.onnx_path(name)
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run `wcr-med export --model {name}` first")
+    return path
+
+
+def open_onnx(path: Path, split_hash: str) -> Segmenter:
+    """Open an exported network for scoring.
+
+    Raises:
+        UserError: the file was trained on another split. It names no patients, so only its own split can be tested.
+    """
+    segmenter = Segmenter.from_file(path)
+    if segmenter.metadata.split_hash != split_hash:
+        raise UserError(f"{path}: was trained on another split; it may have seen these test patients: use its own run folder")
+    return segmenter
+
+
+def _evaluate(config: Config, patients: Patients, path: Path, folder: Path) -> None:
+    test = patients.split.test
+    if path.suffix == ".onnx":
+        segmenter = open_onnx(path, patients.split.hash)
+        predictor: Predictor = segmenter.probability
+        threshold: float | None = segmenter.metadata.threshold
+    else:
+        model, artefact = load_model(path)
+        artefact.refuse_leak(test)
+        predictor = torch_predictor(model, artefact.settings, batch_size=config.evaluation.batch_size)
+        threshold = artefact.threshold
+    if threshold is None:
+        raise UserError(f"{path}: holds no operating threshold; train or prune it again")
+    result = evaluate_patients(
+        predictor,
+        patients.of(test),
+        threshold=threshold,
+        config=config.evaluation,
+        seed=config.seed,
+        progress=True,
+        keep=folder / "masks",
+    )
+    result.save(folder)

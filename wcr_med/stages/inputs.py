@@ -1,0 +1,86 @@
+"""What every stage starts from: the patients, their split, their prepared slices."""
+
+import logging
+from dataclasses import dataclass
+
+from wcr_med.config import DataConfig
+from wcr_med.data.audit import audit
+from wcr_med.data.cache import SliceCache, prepare_cache
+from wcr_med.data.index import PatientEntry, index_patients
+from wcr_med.data.phantom import make_phantom
+from wcr_med.data.split import Split, make_split
+from wcr_med.errors import UserError
+from wcr_med.files import write_json
+from wcr_med.provenance import available_cores
+from wcr_med.stages.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_PHANTOM_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patients:
+    """The patients of a run and their partition."""
+
+    entries: tuple[PatientEntry, ...]
+    split: Split
+
+    def of(self, patient_ids: tuple[str, ...]) -> tuple[PatientEntry, ...]:
+        """The entries of these patients, in the order of the index."""
+        wanted = set(patient_ids)
+        return tuple(entry for entry in self.entries if entry.patient_id in wanted)
+
+
+def open_patients(workspace: Workspace) -> Patients:
+    """Index the data and make the split, or read back the one this folder already has.
+
+    Raises:
+        UserError: the data cannot be indexed, or the saved split belongs to other settings or other patients.
+    """
+    config = workspace.config
+    ensure_phantom(config.data)
+    entries = index_patients(config.data)
+    split = make_split(entries, config.split)
+    if workspace.split_path.exists():
+        saved = Split.load(workspace.split_path)
+        if saved.hash != split.hash:
+            raise UserError(
+                f"{workspace.split_path}: was made from other patients or other split settings; choose another --out"
+            )
+        return Patients(entries=entries, split=saved)
+    split.save(workspace.split_path)
+    return Patients(entries=entries, split=split)
+
+
+def ensure_phantom(config: DataConfig) -> None:
+    """Write the phantom where the configuration asks for one and the folder is not there yet."""
+    if config.phantom_patients and not config.root.exists():
+        log.info("writing a phantom of %d patients to %s", config.phantom_patients, config.root)
+        make_phantom(config.root, n_patients=config.phantom_patients, seed=_PHANTOM_SEED)
+
+
+def open_cache(workspace: Workspace, patients: Patients) -> SliceCache:
+    """The prepared slices of all patients; made on the first call, opened within a second later."""
+    return prepare_cache(
+        patients.entries, workspace.settings, workspace.config.data.cache, workers=available_cores(), progress=True
+    )
+
+
+def check_data(workspace: Workspace) -> None:
+    """Audit the data, keep the findings as audit.json, and refuse to go on after an error.
+
+    Raises:
+        UserError: the audit found an error; the message holds the first.
+    """
+    ensure_phantom(workspace.config.data)
+    report = audit(workspace.config.data, progress=True)
+    write_json(workspace.out / "audit.json", report.to_dict())
+    errors = [finding for finding in report.findings if finding.severity == "error"]
+    if errors:
+        raise UserError(
+            f"{errors[0].file or errors[0].patient_id}: {errors[0].message}"
+            f" ({len(errors)} errors in all; `wcr-med data check {workspace.config.data.root}` lists them)"
+        )
+    warnings = sum(finding.severity == "warning" for finding in report.findings)
+    log.info("data: no errors, %d warnings; see %s", warnings, workspace.out / "audit.json")

@@ -1,0 +1,166 @@
+"""Gather what the stages wrote into summary.json, summary.md and two figures."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wcr_med.artefacts import ModelArtefact, load_model
+from wcr_med.evaluation import EvaluationResult, compare_paired
+from wcr_med.files import read_json
+from wcr_med.models import SparsityReport
+from wcr_med.models import sparsity as measure_sparsity
+from wcr_med.provenance import provenance
+from wcr_med.report.document import (
+    DataSummary,
+    ExportSummary,
+    LadderRow,
+    ModelSummary,
+    NetworkSummary,
+    SummaryDocument,
+    TrainingSummary,
+)
+from wcr_med.report.figures import draw_patients, draw_sparsity, load_cases
+from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summary
+from wcr_med.stages.export import manifest_path
+from wcr_med.stages.inputs import Patients, open_patients
+from wcr_med.stages.ladder import rung_folder
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+
+
+def summary_stage(workspace: Workspace) -> None:
+    """Write the summary of a finished run. Always done anew: it only reads what the other stages left.
+
+    Raises:
+        UserError: a stage has not been run; the message names the missing file.
+    """
+    patients = open_patients(workspace)
+    config, out = workspace.config, workspace.out
+    pruned_id = pruned_name(config.pruning.sparsity)
+    dense_result, pruned_result = (
+        EvaluationResult.load(workspace.evaluation_folder(name) / "metrics.json") for name in (DENSE, pruned_id)
+    )
+    ladder = _ladder(workspace)
+    draw_sparsity(ladder, (out / SPARSITY_FIGURE).with_suffix(""))
+    kept = workspace.evaluation_folder(pruned_id) / "masks"
+    draw_patients(load_cases(pruned_result, patients.entries, kept), (out / PATIENTS_FIGURE).with_suffix(""))
+
+    dense, dense_report = _open(workspace, DENSE)
+    pruned, pruned_report = _open(workspace, pruned_id)
+    document = SummaryDocument(
+        title=f"Pruning {config.model.name} to {100 * config.pruning.sparsity:.6g} % sparsity",
+        command=_command(workspace),
+        data=_data(workspace, patients),
+        model=ModelSummary(
+            name=config.model.name,
+            features=config.model.features,
+            n_all=dense_report.n_all,
+            n_prunable=dense_report.n_prunable,
+            grid=(config.preprocess.height, config.preprocess.width),
+        ),
+        training=_training(dense),
+        dense=NetworkSummary.from_result(
+            dense_result,
+            name=DENSE,
+            sparsity_prunable=dense_report.sparsity_prunable,
+            sparsity_all=dense_report.sparsity_all,
+        ),
+        pruned=NetworkSummary.from_result(
+            pruned_result,
+            name=pruned_id,
+            sparsity_prunable=pruned_report.sparsity_prunable,
+            sparsity_all=pruned_report.sparsity_all,
+            reestimated=_step(pruned, "reestimate_statistics") is not None,
+        ),
+        paired=compare_paired(dense_result, pruned_result, config.evaluation, seed=config.seed),
+        ladder=ladder,
+        export=_export(workspace, pruned_id),
+        provenance=provenance(seed=config.seed),
+        threshold_source="validation" if config.evaluation.threshold == "auto" else "configuration",
+        notes=_notes(workspace),
+    )
+    write_summary(out, document)
+
+
+def _open(workspace: Workspace, name: str) -> tuple[ModelArtefact, SparsityReport]:
+    model, artefact = load_model(workspace.model_path(name))
+    return artefact, measure_sparsity(model)
+
+
+def _ladder(workspace: Workspace) -> tuple[LadderRow, ...]:
+    return tuple(
+        LadderRow.from_result(
+            EvaluationResult.load(rung_folder(workspace, sparsity, reestimate=reestimate) / "metrics.json"),
+            sparsity=sparsity,
+            reestimated=reestimate,
+        )
+        for sparsity in workspace.config.pruning.ladder
+        for reestimate in (False, True)
+    )
+
+
+def _step(artefact: ModelArtefact, name: str) -> Mapping[str, Any] | None:
+    return next((step for step in artefact.history if step["step"] == name), None)
+
+
+def _training(dense: ModelArtefact) -> TrainingSummary:
+    step = _step(dense, "train")
+    assert step is not None  # the train stage wrote it
+    return TrainingSummary(
+        regularizer=step["regularizer"]["name"],
+        strength=step["regularizer"]["strength"],
+        optimizer=step["optimizer"]["name"],
+        learning_rate=step["optimizer"]["learning_rate"],
+        epochs=step["epochs_run"],
+        best_epoch=step["best_epoch"],
+        best_dice=float("nan") if step["best_dice"] is None else step["best_dice"],
+        seconds=step["seconds"],
+    )
+
+
+def _data(workspace: Workspace, patients: Patients) -> DataSummary:
+    split = patients.split
+    phantom = workspace.config.data.phantom_patients > 0
+    return DataSummary(
+        source="a phantom that this package made; no real patients" if phantom else workspace.config.data.format,
+        n_train=len(split.train),
+        n_validation=len(split.validation),
+        n_test=len(split.test),
+        split_method=split.method,
+        split_hash=split.hash,
+        institutions={
+            part: _institutions(patients, ids)
+            for part, ids in (("train", split.train), ("validation", split.validation), ("test", split.test))
+        },
+    )
+
+
+def _institutions(patients: Patients, patient_ids: Sequence[str]) -> dict[str, int]:
+    return dict(sorted(Counter(entry.institution for entry in patients.of(tuple(patient_ids))).items()))
+
+
+def _export(workspace: Workspace, name: str) -> ExportSummary:
+    path = workspace.onnx_path(name)
+    manifest = read_json(manifest_path(path))
+    parity, tolerances = manifest["parity"], workspace.config.export
+    return ExportSummary(
+        file=path.name,
+        n_bytes=manifest["size_bytes"],
+        dense_bytes=manifest["dense_size_bytes"],
+        logit_difference=parity["largest_logit_difference"],
+        logit_tolerance=tolerances.logit_tolerance,
+        dice_difference=parity["dice_difference"],
+        dice_tolerance=tolerances.dice_tolerance,
+        n_slices=parity["n_slices"],
+    )
+
+
+def _command(workspace: Workspace) -> str:
+    return f"wcr-med run --config {workspace.out / 'config.yaml'} --out {workspace.out}"
+
+
+def _notes(workspace: Workspace) -> tuple[str, ...]:
+    audit_path = workspace.out / "audit.json"
+    if not audit_path.exists():
+        return ()
+    warnings = sum(finding["severity"] == "warning" for finding in read_json(audit_path)["findings"])
+    return (f"the audit of the images has {warnings} warnings; see audit.json",) if warnings else ()
