@@ -15,12 +15,14 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
 from wcr_med.evaluation.evaluate import load_prediction
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.files import atomic_path
+from wcr_med.metrics.counts import count
 from wcr_med.report.document import LadderRow, Score
 
 Array = npt.NDArray[Any]
@@ -186,14 +188,15 @@ def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
     axes.set_xticks([100 * (1 - sparsity) for sparsity in sparsities], [f"{100 * s:g}" for s in sparsities])
     axes.minorticks_off()
     axes.set_xlabel("Sparsity: % of prunable weights removed")
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.02, 1)
     axes.grid(axis="y", alpha=0.3)
 
 
 def _patient_panels(top: Axes, bottom: Axes, case: PatientCase) -> None:
     index = _slice_to_show(case)
     image_HW, window = _background(case, index)
-    rows, columns = _head(image_HW)
+    masks = (case.reference_SHW[index], case.prediction_SHW[index])
+    rows, columns = _view(image_HW, masks[0].astype(bool) | masks[1].astype(bool))
     for axes in (top, bottom):
         axes.imshow(image_HW, cmap="gray", vmin=window[0], vmax=window[1], aspect=case.pixel_aspect)
         axes.set_xlim(columns)
@@ -202,10 +205,12 @@ def _patient_panels(top: Axes, bottom: Axes, case: PatientCase) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-    top.set_title(f"{case.label}: Dice {case.dice:.2f}\n{case.patient_id}", fontsize=11)
-    bottom.set_title(f"slice {index + 1} of {len(case.image_SHWC)}", fontsize=9)
-    _outline(bottom, case.reference_SHW[index], colour=_SKY, width=2.2, style="solid")
-    _outline(bottom, case.prediction_SHW[index], colour=_ORANGE, width=1.8, style=(0, (3, 1.5)))
+    top.set_title(f"{case.label}: Dice {case.dice:.3f}\n{case.patient_id}", fontsize=11)
+    bottom.set_title(
+        f"slice {index + 1} of {len(case.image_SHWC)}, Dice of this slice {_slice_dice(*masks)}", fontsize=9
+    )
+    _outline(bottom, masks[0], colour=_SKY, width=2.2, style="solid")
+    _outline(bottom, masks[1], colour=_ORANGE, width=1.8, style=(0, (3, 1.5)))
 
 
 def _slice_to_show(case: PatientCase) -> int:
@@ -224,14 +229,22 @@ def _background(case: PatientCase, index: int) -> tuple[Array, tuple[float, floa
     return image_HW, window
 
 
-def _head(image_HW: Array) -> tuple[tuple[float, float], tuple[float, float]]:
-    """First and last row, first and last column of a square around the head; it may reach beyond the image."""
+def _slice_dice(reference_HW: Array, prediction_HW: Array) -> str:
+    dice = count(reference_HW, prediction_HW).dice
+    return f"{dice:.3f}" if np.isfinite(dice) else "does not exist"
+
+
+def _view(image_HW: Array, mask_HW: Array) -> tuple[tuple[float, float], tuple[float, float]]:
+    """First and last row, first and last column of a square around the head and every outline.
+
+    The square may reach beyond the image.
+    """
     bright_HW = image_HW > _AIR * image_HW.max()
     centres, extents = [], []
     for axis in (1, 0):
-        counts = bright_HW.sum(axis=axis)
-        occupied = np.flatnonzero(counts > 0.02 * bright_HW.shape[axis])  # speckle in the air is fewer than that
-        first, last = (occupied[0], occupied[-1]) if occupied.size else (0, len(counts) - 1)
+        enough = bright_HW.sum(axis=axis) > 0.02 * bright_HW.shape[axis]  # speckle in the air is fewer than that
+        occupied = np.flatnonzero(enough | mask_HW.any(axis=axis))
+        first, last = (occupied[0], occupied[-1]) if occupied.size else (0, len(enough) - 1)
         centres.append((first + last) / 2)
         extents.append(last - first + 1)
     half = 0.53 * max(extents)
@@ -245,7 +258,8 @@ def _outline(axes: Axes, mask_HW: Array, *, colour: str, width: float, style: An
     # A rim of zeros closes outlines that touch the border of the image.
     padded = np.pad(mask_HW.astype(np.float32), 1)
     columns, rows = np.arange(-1, mask_HW.shape[1] + 1), np.arange(-1, mask_HW.shape[0] + 1)
-    axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width], linestyles=[style])
+    lines = axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=[width], linestyles=[style])
+    lines.set_path_effects([withStroke(linewidth=width + 1, foreground="black")])  # legible on bright lesions too
 
 
 def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
