@@ -22,16 +22,16 @@ def global_magnitude(kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def layer_magnitude(kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """|w|, to be ranked within each layer, so that every layer loses the same share. Otherwise as `global_magnitude`."""
+    """|w|, to be ranked within each layer: every layer loses the same share. Otherwise as `global_magnitude`."""
     return global_magnitude(kernels)
 
 
 def lamp(kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Layer-adaptive magnitude: w^2 as a share of the layer's squares that are not smaller; ranked over all layers.
 
-    With the layer's weights sorted by magnitude, score(u) = w_u^2 / sum of w_v^2 over v >= u. Equal magnitudes are sorted
-    by flat index, the lowest first. The largest weight of a layer scores 1, so no layer disappears before all others are
-    down to one weight; zeros, and layers of zeros, score 0.
+    With the layer's weights sorted by magnitude, score(u) = w_u^2 / sum of w_v^2 over v >= u. Equal magnitudes are
+    sorted by flat index, the lowest first. The largest weight of a layer scores 1, so no layer disappears before all
+    others are down to one weight; zeros, and layers of zeros, score 0.
 
     Computed in double precision on each layer's weights divided by its largest magnitude: in single precision squares
     of small weights underflow, and 0 / 0 would decide what is pruned.
