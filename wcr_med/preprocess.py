@@ -16,10 +16,12 @@ Array = npt.NDArray[Any]
 Forward = Callable[[Array, Array, Array], Array]
 """(image_Schw float32 raw intensities, centre_C, spread_C) -> probability_Shw float32 in [0, 1]."""
 
+INTENSITY_LIMIT = 5.0
+"""Normalised intensities are clipped to this on both sides, so that one bright vessel cannot dominate."""
+
 _FOREGROUND_LEVEL = 0.1  # of a channel's bright level; air and its noise lie below
 _TRIM = 0.005  # share of the foreground that may lie outside the head box on each side: speckle, cables
 _MARGIN = 0.03  # of the head's extent, added on each side
-_LIMIT = 5.0  # normalised intensities are clipped here, so that one bright vessel cannot dominate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ def prepare(image_SHWC: Array, settings: PreprocessSettings) -> Prepared:
 def normalise(image_SChw: Array, centre_C: Array, spread_C: Array) -> Array:
     """Clip((image - centre) / spread) to [-5, 5], float32; the exported graph holds the same three operations."""
     scaled = (image_SChw - centre_C[:, None, None]) / spread_C[:, None, None]
-    return np.clip(scaled, -_LIMIT, _LIMIT).astype(np.float32)
+    return np.clip(scaled, -INTENSITY_LIMIT, INTENSITY_LIMIT).astype(np.float32)
 
 
 def prepare_mask(mask_SHW: Array, frame: Frame) -> Array:

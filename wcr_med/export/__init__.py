@@ -1,0 +1,21 @@
+"""A trained network as one ONNX file: preprocessing inside, weights sparse, checked against PyTorch."""
+
+from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
+from wcr_med.export.graph import to_onnx
+from wcr_med.export.parity import ParityReport, parity
+from wcr_med.export.passes import fold_batch_norm
+from wcr_med.export.storage import decode_gap8, encode_gap8, store
+
+__all__ = [
+    "BuiltGraph",
+    "ExportResult",
+    "ParityReport",
+    "build_graph",
+    "decode_gap8",
+    "encode_gap8",
+    "export_model",
+    "fold_batch_norm",
+    "parity",
+    "store",
+    "to_onnx",
+]

@@ -1,0 +1,185 @@
+"""Does the file answer as PyTorch does? Measured on real slices, with the preprocessing that the edge will use."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+from torch import nn
+
+from wcr_med.errors import UserError
+from wcr_med.metrics import count
+from wcr_med.model_metadata import INPUTS, OUTPUTS
+from wcr_med.preprocess import Prepared, PreprocessSettings, normalise, prepare
+from wcr_med.volumes import Volume
+
+Array = npt.NDArray[Any]
+
+_SLICES_PER_VOLUME = 8  # more patients rather than more slices of one: intensities differ between scanners
+_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """How far an ONNX file is from the PyTorch network.
+
+    Attributes:
+        largest_logit_difference: over every pixel of every slice, on the network's grid; NaN if an output is not
+            finite.
+        largest_dice_difference: over patients, on the files' own grid at the operating threshold: the difference of
+            both Dice scores against the reference mask; without a reference, one minus the Dice of the two predictions.
+        n_differing_voxels: voxels that the threshold puts on different sides.
+        n_voxels: voxels compared on the files' own grid.
+        n_slices: slices compared.
+        n_patients: patients they come from.
+    """
+
+    largest_logit_difference: float
+    largest_dice_difference: float
+    n_differing_voxels: int
+    n_voxels: int
+    n_slices: int
+    n_patients: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return asdict(self)
+
+    def require(self, *, logit_tolerance: float, dice_tolerance: float) -> None:
+        """Stop an export that changed the network.
+
+        Raises:
+            UserError: a difference exceeds its tolerance, or is not a number.
+        """
+        checks = (
+            ("logits", "export.logit_tolerance", self.largest_logit_difference, logit_tolerance),
+            ("Dice", "export.dice_tolerance", self.largest_dice_difference, dice_tolerance),
+        )
+        for what, field, difference, tolerance in checks:
+            if not difference <= tolerance:  # NaN fails too
+                raise UserError(
+                    f"the exported file differs from PyTorch: {what} by {difference:.3g}, {field} allows {tolerance:g} "
+                    f"({self.n_slices} slices of {self.n_patients} patients); nothing was written. "
+                    "Look for NaN or huge weights, or raise the tolerance"
+                )
+
+
+def parity(
+    model: nn.Module,
+    onnx_path: Path,
+    volumes: Iterable[Volume],
+    *,
+    settings: PreprocessSettings,
+    threshold: float,
+    n_slices: int = 64,
+) -> ParityReport:
+    """Compare an ONNX file with the PyTorch network it was made from.
+
+    Args:
+        model: images to logits, float32, on the CPU. Its training mode is restored.
+        onnx_path: the file; takes raw intensities (see `wcr_med.export.graph.to_onnx`).
+        volumes: patients, read one at a time and only until there are enough slices: up to 8 of each, evenly spaced,
+            half of them with lesion where a mask tells which.
+        settings: the network's preprocessing.
+        threshold: operating threshold on the probability.
+        n_slices: how many slices to compare at most.
+
+    Raises:
+        UserError: there are no volumes, or ONNX Runtime cannot load or run the file.
+    """
+    session = _open(onnx_path)
+    logit_difference, dice_difference = 0.0, 0.0
+    differing = voxels = slices = patients = 0
+    for volume in volumes:
+        chosen = choose_slices(volume, min(_SLICES_PER_VOLUME, n_slices - slices))
+        prepared = prepare(volume.image_SHWC, settings)
+        expected_Shw = _torch_logits(model, prepared, chosen)
+        found_Shw = _onnx_logits(session, prepared, chosen)
+        # np.maximum keeps a NaN, max() may drop it
+        logit_difference = float(np.maximum(logit_difference, np.abs(expected_Shw - found_Shw).max()))
+        expected_SHW, found_SHW = (
+            prepared.frame.to_native(_sigmoid(logits_Shw)) >= np.float32(threshold)
+            for logits_Shw in (expected_Shw, found_Shw)
+        )
+        reference_SHW = None if volume.mask_SHW is None else volume.mask_SHW[chosen]
+        dice_difference = max(dice_difference, _dice_difference(expected_SHW, found_SHW, reference_SHW))
+        differing += int((expected_SHW != found_SHW).sum())
+        voxels += expected_SHW.size
+        slices, patients = slices + len(chosen), patients + 1
+        if slices >= n_slices:
+            break
+    if not slices:
+        raise UserError("no volumes to compare the exported file with PyTorch; the export needs at least one")
+    return ParityReport(
+        largest_logit_difference=logit_difference,
+        largest_dice_difference=dice_difference,
+        n_differing_voxels=differing,
+        n_voxels=voxels,
+        n_slices=slices,
+        n_patients=patients,
+    )
+
+
+def choose_slices(volume: Volume, n: int) -> Array:
+    """Indices of at most `n` slices, ascending: evenly spaced, half of them with lesion where a mask tells which."""
+    every = np.arange(volume.image_SHWC.shape[0])
+    if volume.mask_SHW is None:
+        return _spread(every, n)
+    lesion = _spread(np.flatnonzero(volume.mask_SHW.any(axis=(1, 2))), (n + 1) // 2)
+    return np.sort(np.concatenate([lesion, _spread(np.setdiff1d(every, lesion), n - lesion.size)]))
+
+
+def _spread(indices: Array, n: int) -> Array:
+    """`n` of the indices, evenly spaced from first to last; all if there are fewer."""
+    if indices.size <= n:
+        return indices
+    chosen: Array = indices[np.linspace(0, indices.size - 1, n).round().astype(int)]
+    return chosen
+
+
+def _torch_logits(model: nn.Module, prepared: Prepared, chosen: Array) -> Array:
+    was_training = model.training
+    model.eval()
+    try:
+        images = torch.from_numpy(normalise(prepared.image_SChw[chosen], prepared.centre_C, prepared.spread_C))
+        with torch.inference_mode():
+            batches = [model(batch)[:, 0].numpy() for batch in torch.split(images, _BATCH)]
+    finally:
+        model.train(was_training)
+    return np.concatenate(batches)
+
+
+def _onnx_logits(session: onnxruntime.InferenceSession, prepared: Prepared, chosen: Array) -> Array:
+    batches = []
+    for start in range(0, len(chosen), _BATCH):
+        image = prepared.image_SChw[chosen[start : start + _BATCH]]
+        feed = dict(zip(INPUTS, (image, prepared.centre_C, prepared.spread_C), strict=True))
+        batches.append(session.run([OUTPUTS[0]], feed)[0][:, 0])
+    return np.concatenate(batches)
+
+
+def _open(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _sigmoid(logits: Array) -> Array:
+    return torch.sigmoid(torch.from_numpy(logits)).numpy()
+
+
+def _dice_difference(expected_SHW: Array, found_SHW: Array, reference_SHW: Array | None) -> float:
+    """In [0, 1]. Both predictions empty: 0. A score that exists for one of them alone counts as a difference of 1."""
+    if reference_SHW is None:
+        both = count(expected_SHW, found_SHW).dice
+        return 0.0 if math.isnan(both) else 1.0 - both
+    expected, found = count(reference_SHW, expected_SHW).dice, count(reference_SHW, found_SHW).dice
+    if math.isnan(expected) or math.isnan(found):
+        return 0.0 if math.isnan(expected) and math.isnan(found) else 1.0
+    return abs(expected - found)

@@ -1,0 +1,161 @@
+"""What a model file says about itself: one JSON document, written by `export` and read by `runtime`.
+
+Standard library only, so that the edge reads it without more.
+"""
+
+import json
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from wcr_med.errors import UserError
+from wcr_med.preprocess import PreprocessSettings
+
+METADATA_KEY = "wcr_med"
+"""The document's key among the metadata of an ONNX file."""
+
+SCHEMA_VERSION = 1
+TASK = "binary-segmentation"
+INPUTS = ("image", "centre", "spread")
+"""Graph inputs: raw intensities (N, C, h, w), and mean (C) and spread (C) of the volume; all float32."""
+
+OUTPUTS = ("logits", "probability")
+"""Graph outputs, both (N, 1, h, w) float32."""
+
+INTENDED_USE = "Research use only. Not a medical device."
+LICENCE_NOTE = "The weights derive from their training images, whose licence applies to them."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetadata:
+    """All that the user of a model file needs besides the graph. Names no patient.
+
+    Attributes:
+        in_channels: image channels, at least 1.
+        preprocess: the network's grid and what normalises a volume.
+        threshold: a voxel is foreground where its probability is at least this; in (0, 1).
+        sparsity: zeros against both denominators, by name: `n_prunable`, `n_prunable_zero`, `sparsity_prunable`,
+            `n_all`, `n_all_zero`, `sparsity_all`. Counted in the trained network, before batch norm was folded.
+        split_hash: of the partition that the network was trained on.
+        network: architecture, the fields of the configuration's section `model`.
+        history: the named steps that made the network, in order.
+        provenance: of the training run and of the export.
+        channel_files: for NIfTI with one file a channel: a file pattern for each channel, in the network's order.
+        classes: name of each label, from label 0.
+        intended_use: for the reader.
+        licence: for the reader.
+    """
+
+    in_channels: int
+    preprocess: PreprocessSettings
+    threshold: float
+    sparsity: dict[str, float]
+    split_hash: str
+    network: dict[str, Any]
+    history: tuple[dict[str, Any], ...]
+    provenance: dict[str, Any]
+    channel_files: tuple[str, ...] | None = None
+    classes: tuple[str, ...] = ("background", "lesion")
+    intended_use: str = INTENDED_USE
+    licence: str = LICENCE_NOTE
+
+    def to_json(self) -> str:
+        """One line of JSON, keys in order of declaration after `schema_version` and `task`.
+
+        Raises:
+            ValueError: a value is NaN or infinite, or is not JSON.
+        """
+        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "task": TASK}
+        document |= {field.name: getattr(self, field.name) for field in fields(self)}
+        document["preprocess"] = self.preprocess.to_dict()
+        return json.dumps(document, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str | None, *, source: str) -> "ModelMetadata":
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the document; `None` where the file has none.
+            source: the file, for messages.
+
+        Raises:
+            UserError: no document, not JSON, another schema or task, or a field is missing, unknown or out of range.
+        """
+        document = _parse(text, source)
+        if document.get("schema_version") != SCHEMA_VERSION:
+            found = document.get("schema_version")
+            raise UserError(
+                f"{source}: its metadata have schema {found!r}, this version reads {SCHEMA_VERSION}; "
+                "use the version of wcr-med that wrote it, or export the network again"
+            )
+        if document.get("task") != TASK:
+            raise UserError(
+                f"{source}: made for the task {document.get('task')!r}, not {TASK}; give another model file"
+            )
+        values = {name: value for name, value in document.items() if name not in ("schema_version", "task")}
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            wrong = ", ".join(sorted(set(values) ^ known))
+            raise UserError(f"{source}: metadata fields missing or unknown: {wrong}; export the network again")
+        _require_types(values, source)
+        values["preprocess"] = _settings(values["preprocess"], source)
+        values["history"] = tuple(values["history"])
+        values["classes"] = tuple(values["classes"])
+        if values["channel_files"] is not None:
+            values["channel_files"] = tuple(values["channel_files"])
+        return cls(**values)
+
+
+def _parse(text: str | None, source: str) -> dict[str, Any]:
+    if text is None:
+        raise UserError(f"{source}: holds no wcr-med metadata; give a file that `wcr-med export` wrote")
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{source}: its metadata are not JSON ({error}); export the network again") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{source}: its metadata are not a JSON object; export the network again")
+    return document
+
+
+def _settings(document: dict[str, Any], source: str) -> PreprocessSettings:
+    try:
+        return PreprocessSettings.from_dict(document)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    except TypeError:
+        raise UserError(
+            f"{source}: preprocessing settings of wrong types: {document}; export the network again"
+        ) from None
+
+
+def _require_types(values: dict[str, Any], source: str) -> None:
+    threshold, channels, patterns = values["threshold"], values["in_channels"], values["channel_files"]
+    valid = {
+        "in_channels": _is_number(channels, int) and channels >= 1,
+        "preprocess": isinstance(values["preprocess"], dict),
+        "threshold": _is_number(threshold, float) and 0 < threshold < 1,
+        "sparsity": isinstance(values["sparsity"], dict)
+        and all(_is_number(value, int, float) for value in values["sparsity"].values()),
+        "split_hash": isinstance(values["split_hash"], str),
+        "network": isinstance(values["network"], dict),
+        "history": isinstance(values["history"], list) and all(isinstance(step, dict) for step in values["history"]),
+        "provenance": isinstance(values["provenance"], dict),
+        "channel_files": patterns is None or (_is_texts(patterns) and len(patterns) in (1, channels)),
+        "classes": _is_texts(values["classes"]) and len(values["classes"]) == 2,
+        "intended_use": isinstance(values["intended_use"], str),
+        "licence": isinstance(values["licence"], str),
+    }
+    for name, fits in valid.items():
+        if not fits:
+            raise UserError(
+                f"{source}: metadata field {name} is {values[name]!r}, which is not valid; export the network again"
+            )
+
+
+def _is_number(value: Any, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
