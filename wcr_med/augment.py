@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from wcr_med.config import AugmentConfig
+from wcr_med.data.dataset import Augmenter
 
 Array = npt.NDArray[Any]
-Augmenter = Callable[[Array, Array, int], tuple[Array, Array]]
 
 _ELASTIC_CELLS = 6  # control points along an axis
 _ELASTIC_SHIFT = 0.02  # standard deviation of a control point's shift, share of the slice
