@@ -1,0 +1,152 @@
+"""A model file as a function from images to lesion masks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from wcr_med.errors import UserError
+from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
+from wcr_med.preprocess import predict_volume
+
+Array = npt.NDArray[Any]
+
+# ONNX Runtime's exceptions have no common base below Exception.
+_ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+
+
+class Segmenter:
+    """A network that is ready to segment. Make one with `Segmenter.from_file`.
+
+    Attributes:
+        metadata: what the file says about itself.
+        source: the file's path, for messages.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, metadata: ModelMetadata, *, source: str) -> None:
+        self.metadata = metadata
+        self.source = source
+        self._session = session
+
+    @classmethod
+    def from_file(cls, path: Path, *, threads: int = 0) -> "Segmenter":
+        """Load a model file and check that it is one of ours, before any image is read.
+
+        Args:
+            path: an ONNX file that `wcr-med export` wrote.
+            threads: processor threads; 0 leaves the number to ONNX Runtime.
+
+        Raises:
+            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, or with other
+                inputs and outputs than the metadata promise.
+        """
+        session = _open(path, threads)
+        # Missing in the map: the file has no metadata of ours.
+        document = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        metadata = ModelMetadata.from_json(document, source=str(path))
+        _require_signature(session, metadata, path)
+        return cls(session, metadata, source=str(path))
+
+    def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
+        """Foreground probability of every voxel.
+
+        Args:
+            image_SHWC: (slices, rows, columns, channels), one whole volume, any real dtype, finite. Statistics are
+                taken over the volume, so a slice gives other numbers alone than among its neighbours.
+            batch_size: slices a forward pass; bounds the memory.
+
+        Returns:
+            probability_SHW, float32 in [0, 1], on the image's own grid.
+
+        Raises:
+            UserError: another number of channels than the network's, NaN or infinite values, or no slices.
+        """
+        needed = self.metadata.in_channels
+        if image_SHWC.ndim == 4 and image_SHWC.shape[3] != needed:
+            raise UserError(
+                f"the image has {image_SHWC.shape[3]} channels, {self.source} takes {needed}; "
+                "give the sequences that the network was trained with, in their order"
+            )
+        return predict_volume(image_SHWC, self.metadata.preprocess, self._forward, batch_size=batch_size)
+
+    def mask(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
+        """Lesion mask of a volume at the file's own operating threshold; uint8, 0 and 1. See `probability`."""
+        return self.binarise(self.probability(image_SHWC, batch_size=batch_size))
+
+    def binarise(self, probability: Array) -> Array:
+        """1 where the probability is at least the operating threshold, compared in float32; uint8, the same shape."""
+        mask: Array = (probability >= np.float32(self.metadata.threshold)).astype(np.uint8)
+        return mask
+
+    def _forward(self, image_Schw: Array, centre_C: Array, spread_C: Array) -> Array:
+        feed = dict(zip(INPUTS, (image_Schw, centre_C, spread_C), strict=True))
+        try:
+            probability_S1hw = self._session.run([OUTPUTS[1]], feed)[0]
+        except _ORT_ERRORS as error:
+            raise UserError(
+                f"{self.source}: ONNX Runtime cannot run it ({_first_line(error)}); export it again"
+            ) from error
+        probability_Shw: Array = probability_S1hw[:, 0]
+        return probability_Shw
+
+
+def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong is raised, and told in one line
+    # Pruned networks carry tiny activations; as denormal numbers they would slow some processors tenfold.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except _ORT_ERRORS as error:
+        raise UserError(
+            f"{path}: not a whole ONNX model ({_first_line(error)}); copy it again or export the network again"
+        ) from error
+
+
+def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: Path) -> None:
+    settings, channels = metadata.preprocess, metadata.in_channels
+    grid = (settings.height, settings.width)
+    expected = dict(zip(INPUTS, ((None, channels, *grid), (channels,), (channels,)), strict=True))
+    expected |= dict.fromkeys(OUTPUTS, (None, 1, *grid))
+    found = {value.name: value for value in (*session.get_inputs(), *session.get_outputs())}
+    if set(found) != set(expected):
+        wrong = ", ".join(sorted(set(found) ^ set(expected)))
+        raise UserError(f"{path}: graph inputs or outputs missing or unknown: {wrong}; export the network again")
+    for name, shape in expected.items():
+        value = found[name]
+        if value.type != "tensor(float)" or not _fits(value.shape, shape):
+            raise UserError(
+                f"{path}: {name} is {value.type} {value.shape}, but its metadata promise tensor(float) {list(shape)}; "
+                "export the network again"
+            )
+
+
+def _fits(found: list[int | str | None], expected: tuple[int | None, ...]) -> bool:
+    """Same rank, and the same size wherever both are numbers."""
+    return len(found) == len(expected) and all(
+        not isinstance(have, int) or want is None or have == want for have, want in zip(found, expected, strict=True)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]
