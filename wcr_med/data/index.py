@@ -1,6 +1,5 @@
 """Which patients a data set holds, and how to read one of them."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -77,22 +76,21 @@ def patient_folders(config: DataConfig) -> tuple[Path, ...]:
             above the data set.
     """
     root = config.root
-    if not root.exists():
-        raise UserError(f"{root}: no such folder; set data.root to the folder that holds one folder a patient")
-    if not root.is_dir():
-        raise UserError(f"{root}: a file, not a folder; set data.root to the folder that holds one folder a patient")
+    advice = "set data.root to the folder that holds one folder a patient"
     try:
+        if not root.exists():
+            raise UserError(f"{root}: no such folder; {advice}")
+        if not root.is_dir():
+            raise UserError(f"{root}: a file, not a folder; {advice}")
         folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{root}: cannot be listed ({os.strerror(error.errno or 0)}); check its permissions") from error
-    if not folders:
-        raise UserError(
-            f"{root}: holds no patient folders; set data.root to the folder that holds one folder a patient"
-        )
+        raise UserError(f"{root}: cannot be listed ({error.strerror}); check its permissions") from error
     if config.format == "kaggle_3m" and (root / "kaggle_3m").is_dir():
         raise UserError(f"{root}: holds the folder kaggle_3m; set data.root to {root / 'kaggle_3m'}")
-    if scan_folder(root).slices:
-        raise UserError(f"{root}: holds slices itself; set data.root to the folder above it, which holds all patients")
+    if config.format == "kaggle_3m" and scan_folder(root).slices:
+        raise UserError(f"{root}: holds slices itself; set data.root to the folder above, which holds all patients")
+    if not folders:
+        raise UserError(f"{root}: holds no patient folders; {advice}")
     return tuple(folders)
 
 

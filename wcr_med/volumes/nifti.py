@@ -22,7 +22,6 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 """Suffixes this module reads and writes."""
 
 _MAX_VOXELS = 2**29  # 512 x 512 x 2048; a compressed file of a few kilobytes can claim far more
-_CHUNK_BYTES = 1 << 20
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by size in bytes
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _SPATIAL_UNIT_BITS = 0b111  # the rest of xyzt_units is a unit of time
@@ -61,7 +60,7 @@ def read_nifti(channel_paths: Sequence[Path], label_path: Path | None, *, patien
     geometry: NiftiGeometry | None = None
     for path in channel_paths:
         values, found = _read(path, most_axes=4)
-        if values.ndim == 4 and values.shape[3] > 1 and len(channel_paths) > 1:
+        if values.ndim == 4 and len(channel_paths) > 1:
             raise FileError(
                 path, "wrong-shape", "a 4D file among several; give one 3D file a channel, or one 4D file alone"
             )
@@ -77,8 +76,8 @@ def read_nifti(channel_paths: Sequence[Path], label_path: Path | None, *, patien
             raise FileError(
                 label_path, "mask-values", "a label map with fractions; save whole numbers, 0 for background"
             )
-        mask_SHW = (_to_display(label, geometry) > 0).astype(np.uint8)
-    image_SHWC = np.concatenate(channels, axis=-1)
+        mask_SHW = np.ascontiguousarray(_to_display(label, geometry) > 0, dtype=np.uint8)
+    image_SHWC = np.ascontiguousarray(np.concatenate(channels, axis=-1))
     return Volume(
         patient_id=patient_id,
         image_SHWC=image_SHWC,
@@ -109,7 +108,7 @@ def write_nifti(volume: Volume, mask_SHW: Array, path: Path) -> None:
     if mask_SHW.shape != volume.image_SHWC.shape[:3]:
         raise ValueError(f"result of shape {mask_SHW.shape} for an image of shape {volume.image_SHWC.shape}")
     if not is_nifti(path):
-        raise FileError(path, "wrong-type", "a NIfTI result needs a name that ends in .nii or .nii.gz")
+        raise FileError(path, "wrong-type", "cannot write NIfTI under this name; end it in .nii or .nii.gz")
     dtype = np.float32 if mask_SHW.dtype.kind == "f" else np.uint8
     values = np.ascontiguousarray(_from_display(mask_SHW, volume.nifti).astype(dtype))
     header = _result_header(volume.nifti)
@@ -129,9 +128,7 @@ def _read(path: Path, *, most_axes: int) -> tuple[Array, NiftiGeometry]:
             header = _parse_header(header_bytes)
             shape = _check_header(path, header, most_axes=most_axes)
             voxels = np.asarray(header.raw_data_from_fileobj(stream))
-            # To the end of the stream: only there is the checksum of a compressed file compared.
-            while stream.read(_CHUNK_BYTES):
-                pass
+            stream.read(1)  # reaching the end makes a compressed file compare its checksum
     except FileError:
         raise
     except FileNotFoundError:
@@ -186,10 +183,11 @@ def _check_header(path: Path, header: Any, *, most_axes: int) -> tuple[int, ...]
 
 def _scale(path: Path, voxels: Array, header: Any) -> Array:
     slope, intercept = header.get_slope_inter()
-    if slope is None or (slope == 1 and intercept == 0):
-        values = voxels.astype(np.float32 if voxels.dtype.kind == "f" else voxels.dtype.newbyteorder("="))
-    else:
-        values = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite, and refused below
+        if slope is None or (slope == 1 and intercept == 0):
+            values = voxels.astype(np.float32 if voxels.dtype.kind == "f" else voxels.dtype.newbyteorder("="))
+        else:
+            values = (voxels * np.float64(slope) + np.float64(intercept)).astype(np.float32)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise FileError(path, "not-finite", "holds NaN or infinite voxels; replace them, for example by 0")
     return values
