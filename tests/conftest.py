@@ -4,8 +4,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from wcr_med.stages.workspace import Workspace
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "lgg"
 
@@ -31,3 +35,21 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantom") / "kaggle_3m"
     make_phantom(root, n_patients=12, seed=0, size=64, slices=(8, 12))
     return root
+
+
+@pytest.fixture(scope="session")
+def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that all small runs share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def finished(phantom_root: Path, run_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """The whole job on the small phantom, done once. Read it, never change it."""
+    from tests.small import small_config
+    from wcr_med.stages.run import run_stages
+    from wcr_med.stages.workspace import Workspace
+
+    workspace = Workspace(out=tmp_path_factory.mktemp("run"), config=small_config(phantom_root, run_cache))
+    run_stages(workspace)
+    return workspace

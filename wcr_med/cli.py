@@ -163,9 +163,26 @@ def infer(
 
     Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
     """
+    from wcr_med.runtime import Segmenter
     from wcr_med.runtime.infer import infer as infer_files
+    from wcr_med.runtime.sources import DEFAULT_CHANNEL_FILES, find_sources
 
-    raise NotImplementedError(infer_files)
+    if dry_run:
+        metadata = Segmenter.from_file(model, threads=threads).metadata
+        found = find_sources(inputs, channel_files=metadata.channel_files or DEFAULT_CHANNEL_FILES)
+        for source in found.sources:
+            typer.echo(source.name)
+        failures = found.failures
+    else:
+        report = infer_files(
+            model, inputs, out, batch_size=batch_size, threads=threads, probabilities=probabilities, progress=True
+        )
+        failures = report.failures
+        typer.echo(f"{len(report.volumes)} volumes segmented; see {report.table}")
+    for failure in failures:
+        typer.echo(f"error: {failure.name}: {failure.message}", err=True)
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command("config")

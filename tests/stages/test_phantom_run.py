@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.stages.conftest import small_config
+from tests.small import small_config
 from wcr_med.stages.inputs import check_data, ensure_phantom
 from wcr_med.stages.workspace import Workspace
 

@@ -242,6 +242,23 @@ def test_a_quaternion_with_qfac_zero(tmp_path: Path) -> None:
     assert read_nifti([tmp_path / "a.nii"], None, patient_id="p").spacing_mm == SIDES[::-1]
 
 
+def test_a_quaternion_that_is_no_rotation(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", numbered(), np.eye(4))
+    raw = bytearray(path.read_bytes())
+    raw[252:256] = b"\1\0\0\0"  # qform_code 1, sform_code 0
+    raw[256:260] = np.float32(2).tobytes()  # quatern_b
+    path.write_bytes(raw)
+    refuse_channel(path, "bad-geometry")
+
+
+def test_an_unknown_unit(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", numbered(), np.eye(4))
+    raw = bytearray(path.read_bytes())
+    raw[123] = 5  # xyzt_units
+    path.write_bytes(raw)
+    refuse_channel(path, "bad-geometry")
+
+
 def test_no_affine(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(numbered(), None), path)
@@ -357,11 +374,13 @@ def test_files_that_are_no_nifti(tmp_path: Path) -> None:
     refuse_channel(tmp_path / "pair.nii", "unreadable")
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=3000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_bytes_are_read_or_refused_never_more(tmp_path: Path, data: st.DataObject) -> None:
     path = save(tmp_path / "a.nii", numbered(), affine_of((1, 0, 2), (1, 1, -1)))
     damaged = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        damaged[252:256] = b"\1\0\0\0"  # qform_code 1, sform_code 0
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, 351))] = data.draw(st.integers(0, 255))
     path.write_bytes(damaged)

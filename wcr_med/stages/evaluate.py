@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from wcr_med.artefacts import load_model
-from wcr_med.config import Config
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients, torch_predictor
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.inputs import Patients, open_patients
-from wcr_med.stages.prune import require_model
+from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
 
@@ -33,7 +31,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
         },
         inputs=[path],
         outputs=[folder / "metrics.json", folder / "per_patient.csv"],
-        work=lambda: _evaluate(workspace.config, patients, path, folder),
+        work=lambda: _evaluate(workspace, patients, path, folder),
     )
     result = EvaluationResult.load(folder / "metrics.json")
     dice = result.averages["dice_patient"]
@@ -67,14 +65,14 @@ def open_onnx(path: Path, split_hash: str) -> Segmenter:
     return segmenter
 
 
-def _evaluate(config: Config, patients: Patients, path: Path, folder: Path) -> None:
-    test = patients.split.test
+def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path) -> None:
+    test, config = patients.split.test, workspace.config
     if path.suffix == ".onnx":
         segmenter = open_onnx(path, patients.split.hash)
         predictor: Predictor = segmenter.probability
         threshold: float | None = segmenter.metadata.threshold
     else:
-        model, artefact = load_model(path)
+        model, artefact = open_model(workspace, path.stem)
         artefact.refuse_leak(test)
         predictor = torch_predictor(model, artefact.settings, batch_size=config.evaluation.batch_size)
         threshold = artefact.threshold

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from wcr_med.artefacts import load_model
-from wcr_med.config import Config
 from wcr_med.data.index import load_volume
 from wcr_med.export import export_model
 from wcr_med.files import read_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
-from wcr_med.stages.prune import require_model
+from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
 
@@ -28,7 +26,7 @@ def export_stage(workspace: Workspace, name: str = DENSE) -> str:
         key={"export": workspace.config.export.model_dump(mode="json"), "split": patients.split.hash},
         inputs=[path],
         outputs=[target, manifest_path(target)],
-        work=lambda: _export(workspace.config, patients, path, target),
+        work=lambda: _export(workspace, patients, name, target),
     )
     manifest = read_json(manifest_path(target))
     return (
@@ -42,8 +40,12 @@ def manifest_path(onnx_path: Path) -> Path:
     return onnx_path.with_suffix(".json")
 
 
-def _export(config: Config, patients: Patients, path: Path, target: Path) -> None:
-    model, artefact = load_model(path)
+def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -> None:
+    model, artefact = open_model(workspace, name)
     volumes = (load_volume(entry) for entry in patients.of(patients.split.test))
-    result = export_model(model, artefact, config.export, parity_volumes=volumes, out_path=target)
+    data = workspace.config.data
+    channel_files = data.nifti.channels if data.format == "nifti" and len(data.nifti.channels) > 1 else None
+    result = export_model(
+        model, artefact, workspace.config.export, parity_volumes=volumes, out_path=target, channel_files=channel_files
+    )
     write_json(manifest_path(target), result.to_dict())

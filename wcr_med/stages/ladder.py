@@ -4,11 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from wcr_med.artefacts import load_model
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, evaluate_patients, torch_predictor
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
-from wcr_med.stages.prune import pruned_copy, require_model
+from wcr_med.stages.networks import open_model, require_model
+from wcr_med.stages.prune import pruned_copy
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace
 
@@ -22,7 +22,7 @@ def ladder_stage(workspace: Workspace) -> None:
     """
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
-    load_model(dense)[1].refuse_leak(patients.split.test)
+    open_model(workspace, DENSE)[1].refuse_leak(patients.split.test)
     for sparsity in workspace.config.pruning.ladder:
         for reestimate in (False, True):
             folder = rung_folder(workspace, sparsity, reestimate=reestimate)
@@ -55,7 +55,7 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, *, reestimat
 def _score(workspace: Workspace, patients: Patients, sparsity: float, reestimate: bool, folder: Path) -> None:
     config = workspace.config
     cache = open_cache(workspace, patients)
-    dense = load_model(workspace.model_path(DENSE))
+    dense = open_model(workspace, DENSE)
     model, artefact, _ = pruned_copy(workspace, cache, patients, dense, sparsity=sparsity, reestimate=reestimate)
     artefact = with_threshold(workspace, patients, model, artefact)
     if artefact.threshold is None:

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wcr_med.artefacts import ModelArtefact, load_model, save_model
+from wcr_med.artefacts import ModelArtefact, save_model
 from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import balanced_rows
-from wcr_med.errors import UserError
 from wcr_med.models import sparsity as measure_sparsity
 from wcr_med.pruning import Mask, make_mask, prune_, reestimate_statistics_
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
+from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
@@ -44,7 +44,7 @@ def prune_stage(workspace: Workspace) -> str:
         outputs=[target, _mask_path(target)],
         work=lambda: _prune(workspace, patients, target),
     )
-    report = measure_sparsity(load_model(target)[0])
+    report = measure_sparsity(open_model(workspace, name)[0])
     return (
         f"{target}: {report.sparsity_prunable:.4%} of prunable weights are zero,"
         f" {report.sparsity_all:.4%} of all parameters"
@@ -85,26 +85,13 @@ def training_images(workspace: Workspace, cache: SliceCache, patients: Patients)
         yield torch.from_numpy(cache.images_NChw[rows[start : start + _BATCH]]).float()
 
 
-def require_model(workspace: Workspace, name: str) -> Path:
-    """The path of a network of this run.
-
-    Raises:
-        UserError: it is not there; the message names those that are.
-    """
-    path = workspace.model_path(name)
-    if not path.exists():
-        there = ", ".join(sorted(found.stem for found in path.parent.glob("*.safetensors") if ".mask" not in found.name))
-        raise UserError(f"{path}: no such network; " + (f"there are {there}" if there else "run `wcr-med train` first"))
-    return path
-
-
 def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
     config = workspace.config.pruning
     model, artefact, mask = pruned_copy(
         workspace,
         open_cache(workspace, patients),
         patients,
-        load_model(workspace.model_path(DENSE)),
+        open_model(workspace, DENSE),
         sparsity=config.sparsity,
         reestimate=config.reestimate_statistics,
     )

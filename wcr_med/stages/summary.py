@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wcr_med.artefacts import ModelArtefact, load_model
+from wcr_med.artefacts import ModelArtefact
 from wcr_med.evaluation import EvaluationResult, compare_paired
 from wcr_med.files import read_json
 from wcr_med.models import SparsityReport
@@ -24,6 +24,7 @@ from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summa
 from wcr_med.stages.export import manifest_path
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.ladder import rung_folder
+from wcr_med.stages.networks import open_model
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 
@@ -82,7 +83,7 @@ def summary_stage(workspace: Workspace) -> None:
 
 
 def _open(workspace: Workspace, name: str) -> tuple[ModelArtefact, SparsityReport]:
-    model, artefact = load_model(workspace.model_path(name))
+    model, artefact = open_model(workspace, name)
     return artefact, measure_sparsity(model)
 
 
@@ -148,7 +149,7 @@ def _export(workspace: Workspace, name: str) -> ExportSummary:
         dense_bytes=manifest["dense_size_bytes"],
         logit_difference=parity["largest_logit_difference"],
         logit_tolerance=tolerances.logit_tolerance,
-        dice_difference=parity["dice_difference"],
+        dice_difference=parity["largest_dice_difference"],
         dice_tolerance=tolerances.dice_tolerance,
         n_slices=parity["n_slices"],
     )

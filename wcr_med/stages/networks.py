@@ -1,0 +1,46 @@
+"""The networks of a run folder."""
+
+from pathlib import Path
+
+from torch import nn
+
+from wcr_med.artefacts import ModelArtefact, load_model
+from wcr_med.errors import UserError
+from wcr_med.stages.workspace import Workspace
+
+
+def require_model(workspace: Workspace, name: str) -> Path:
+    """The path of a network of this run.
+
+    Raises:
+        UserError: it is not there; the message names those that are.
+    """
+    path = workspace.model_path(name)
+    if not path.exists():
+        there = ", ".join(sorted(found.stem for found in path.parent.glob("*.safetensors") if ".mask" not in found.name))
+        raise UserError(f"{path}: no such network; " + (f"there are {there}" if there else "run `wcr-med train` first"))
+    return path
+
+
+def open_model(workspace: Workspace, name: str) -> tuple[nn.Module, ModelArtefact]:
+    """Load a network of this run, in evaluation mode.
+
+    Raises:
+        UserError: it is not there or not readable, or it is not the network that the configuration describes.
+    """
+    path = require_model(workspace, name)
+    model, artefact = load_model(path)
+    expected = workspace.config.model.model_dump(mode="json")
+    differing = [field for field in expected if artefact.model_config.get(field) != expected[field]]
+    if differing:
+        field = differing[0]
+        raise UserError(
+            f"{path}: model.{field} is {artefact.model_config.get(field)} in the file and {expected[field]} in the configuration;"
+            " use the configuration it was trained with, or train again in another --out"
+        )
+    if artefact.settings != workspace.settings:
+        raise UserError(
+            f"{path}: was trained with other preprocessing than the configuration's section preprocess;"
+            " use the configuration it was trained with, or train again in another --out"
+        )
+    return model, artefact
