@@ -145,12 +145,6 @@ def load_checkpoint(folder: Path, log: logging.Logger) -> Checkpoint | None:
     return None
 
 
-def delete_checkpoints(folder: Path) -> None:
-    """Remove the states of an earlier training, so that a later resume cannot take them for this one's."""
-    for name in (STATE_NAME, PREVIOUS_NAME):
-        (folder / name).unlink(missing_ok=True)
-
-
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write the network's weights and buffers alone, whole or not at all.
 

@@ -67,10 +67,7 @@ class RunLog:
         """
         row, terms = progress.history[-1], progress.terms[-1]
         self._log.info("%s", _line(progress, self._n_epochs))
-        write_table(self._folder / HISTORY_NAME, [asdict(row) for row in progress.history])
-        if terms:
-            rows = [{"epoch": number, **values} for number, values in enumerate(progress.terms, start=1)]
-            write_table(self._folder / TERMS_NAME, rows)
+        write_tables(self._folder, progress)
         with explain_os_errors(self._folder / TENSORBOARD_NAME):
             for name, value in asdict(row).items():
                 if name != "epoch" and value is not None:
@@ -96,6 +93,8 @@ def open_run_log(
         log: takes the lines; on a terminal they pass above the bar.
     """
     done = progress.epochs_done
+    if done:
+        write_tables(folder, progress)  # a kill may have come between the state and its row
     with contextlib.ExitStack() as stack:
         with explain_os_errors(folder / TENSORBOARD_NAME):
             writer = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=done + 1)
@@ -108,12 +107,23 @@ def open_run_log(
         yield RunLog(folder, writer, bar, log, n_epochs=n_epochs, n_steps=n_steps)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with equal keys as CSV with a header; `None` becomes an empty cell.
+def write_tables(folder: Path, progress: Progress) -> None:
+    """Write history.csv and, where a regularizer has terms, regularizer_terms.csv; `None` becomes an empty cell.
+
+    Args:
+        folder: of the training.
+        progress: at least one epoch.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
+    _write_table(folder / HISTORY_NAME, [asdict(row) for row in progress.history])
+    if progress.terms[-1]:
+        rows = [{"epoch": number, **terms} for number, terms in enumerate(progress.terms, start=1)]
+        _write_table(folder / TERMS_NAME, rows)
+
+
+def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import math
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,13 +24,14 @@ from wcr_med.models import prunable_parameters
 from wcr_med.optimizers import build_optimizer, learning_rate, set_learning_rate
 from wcr_med.regularizers import Regularizer
 from wcr_med.training.checkpoint import (
-    delete_checkpoints,
+    PREVIOUS_NAME,
+    STATE_NAME,
     load_checkpoint,
     load_weights_,
     save_checkpoint,
     save_weights,
 )
-from wcr_med.training.logs import open_run_log
+from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 from wcr_med.training.progress import EpochRow, Progress
 from wcr_med.training.validation import ValidationScores, validate
@@ -74,7 +76,7 @@ def train(
     resume: bool = False,
     log: logging.Logger = _LOG,
 ) -> TrainResult:
-    """Train the model in place; on return it holds the weights of the best epoch, on the CPU, in evaluation mode.
+    """Train the model in place; on return it holds the best epoch's weights, on the CPU, in evaluation mode.
 
     A step is: loss gradient, its norm clipped, the regularizer's gradient added, the optimizer. So the clip bounds what
     the data say, and never the regularizer, whose gradient is far larger than the loss's at the start.
@@ -90,12 +92,12 @@ def train(
         config: the whole run; seed, augment, loss, optimizer, training and regularizer.strength are used here.
         folder: of this training; made if missing.
         regularizer: the term that `config.regularizer` names; `None` for none.
-        resume: go on from the folder's state, if it has one; else an earlier state there is deleted.
+        resume: go on from the folder's state, if it has one; else what an earlier training left there is deleted.
         log: takes the lines.
 
     Raises:
         UserError: the loss is NaN or infinite, the disk is full, the state in the folder is of another configuration or
-            another network, a partition has no slices, or CUDA is asked for and absent.
+            another network, there are no slices to train on, or CUDA is asked for and absent.
     """
     settings, strength = config.training, config.regularizer.strength
     with processor_settings(settings.threads), contextlib.ExitStack() as stack:
@@ -167,7 +169,7 @@ def train(
 
         save_weights(folder / LAST_NAME, model)
         load_weights_(folder / BEST_NAME, model)
-        model.to("cpu").eval()
+        model.to("cpu").to(memory_format=torch.contiguous_format).eval()
     return TrainResult(
         best_epoch=progress.best_epoch,
         best_dice=progress.best_dice,
@@ -216,16 +218,21 @@ def _begin(
     log: logging.Logger,
 ) -> Progress:
     """Restore the folder's state where one is wanted and there; else start from nothing."""
-    if not resume:
-        delete_checkpoints(folder)
-        return Progress()
-    checkpoint = load_checkpoint(folder, log)
+    checkpoint = load_checkpoint(folder, log) if resume else None
     if checkpoint is None:
+        _clear(folder)
         return Progress()
     checkpoint.check_fingerprint(fingerprint)
     checkpoint.restore(model, optimizer)
     log.info("resumed after epoch %d from %s", checkpoint.progress.epochs_done, checkpoint.path)
     return checkpoint.progress
+
+
+def _clear(folder: Path) -> None:
+    """Delete what an earlier training left, so that nothing of it is taken for this one's."""
+    for name in (STATE_NAME, PREVIOUS_NAME, BEST_NAME, LAST_NAME, HISTORY_NAME, TERMS_NAME):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / TENSORBOARD_NAME, ignore_errors=True)
 
 
 def _finished(progress: Progress, config: Config) -> bool:
