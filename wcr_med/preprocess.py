@@ -263,5 +263,10 @@ def _resampling(n_in: int, n_out: int, *, start: float, extent: float) -> Array:
 
 
 def _apply(down: Array, across: Array, stack: Array) -> Array:
-    resampled: Array = np.matmul(np.matmul(down, stack.astype(np.float32)), across.T)
-    return resampled
+    """down @ image @ across.T for every image of the stack, as two large products instead of two for each image."""
+    leading, (n_rows, n_columns) = stack.shape[:-2], stack.shape[-2:]
+    flat = stack.astype(np.float32).reshape(-1, n_columns)
+    columns_first = np.swapaxes((flat @ across.T).reshape(-1, n_rows, across.shape[0]), 1, 2)
+    resampled = (columns_first.reshape(-1, n_rows) @ down.T).reshape(-1, across.shape[0], down.shape[0])
+    result: Array = np.ascontiguousarray(np.swapaxes(resampled, 1, 2)).reshape(*leading, down.shape[0], across.shape[0])
+    return result
