@@ -42,6 +42,8 @@ def _identity(image_hwC: Array, mask_hw: Array, seed: int) -> tuple[Array, Array
 class _Augmenter:
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
+        # The loader's processes are the parallelism; threads inside each of them only fight for the same cores.
+        cv2.setNumThreads(0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Augmenter, (self._config,)
@@ -63,8 +65,8 @@ class _Augmenter:
     def _change_intensity(self, image_hwC: Array, air_C: Array, rng: np.random.Generator) -> Array:
         n_channels = image_hwC.shape[2]
         reach = self._config.intensity
-        gain_C = rng.uniform(1 - min(reach, 1), 1 + reach, n_channels).astype(np.float32)
-        offset_C = rng.uniform(-reach, reach, n_channels).astype(np.float32)
+        gain_C = rng.uniform(1 - min(reach, 1), 1 + reach, (n_channels,)).astype(np.float32)
+        offset_C = rng.uniform(-reach, reach, (n_channels,)).astype(np.float32)
         # Gain acts about the image's centre, which is zero: gain * (x + air) + offset.
         changed = _per_channel(np.multiply, image_hwC, gain_C)
         changed = _per_channel(np.add, changed, gain_C * air_C + offset_C)
@@ -94,8 +96,6 @@ class _Augmenter:
         import albumentations as album
 
         config = self._config
-        # The loader's processes are the parallelism; threads inside each of them only fight for the same cores.
-        cv2.setNumThreads(0)
         steps: list[Any] = [album.HorizontalFlip(p=0.5)] if config.flip else []
         if config.rotate_degrees or config.scale or config.shift:
             affine = album.Affine(
