@@ -83,14 +83,15 @@ def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]
     """Draw each patient's slice of largest lesion, bare and with outlines, as `stem`.svg and `stem`.png.
 
     The background is FLAIR (channel 1) of a three-channel image, otherwise the first channel. The reference is a solid
-    outline, the prediction a dashed one.
-
-    Raises:
-        UserError: there are no cases.
+    outline, the prediction a dashed one. Without cases the figure says that there is nothing to draw.
     """
-    if not cases:
-        raise UserError("no patient has a Dice score, so there is no best or worst one to draw")
     with mpl.rc_context(_STYLE):
+        if not cases:
+            figure = Figure(figsize=(6.6, 1.0))
+            figure.text(
+                0.5, 0.5, "No patient has a Dice score: no lesion, and none predicted.", ha="center", va="center"
+            )
+            return _save(figure, stem)
         figure = Figure(figsize=(3.3 * max(len(cases), 2), 7.6), layout="constrained")
         grid = figure.subplots(2, len(cases), squeeze=False)
         for (top, bottom), case in zip(grid.T, cases, strict=True):
@@ -179,7 +180,7 @@ def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
             capsize=3,
             elinewidth=1,
         )
-    dense = [getattr(row, name).value for row in ladder if row.sparsity == 0]
+    dense = [getattr(row, name).value for row in ladder if row.sparsity == 0 and not row.reestimated]
     if dense:
         axes.axhline(dense[0], color=_GREY, linewidth=1, linestyle=":", label="dense")
     sparsities = sorted({row.sparsity for row in ladder})

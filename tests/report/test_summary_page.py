@@ -1,0 +1,157 @@
+import json
+import math
+import re
+
+import pytest
+
+from wcr_med.report import PATIENTS_FIGURE, SPARSITY_FIGURE, Score, draw_patients, draw_sparsity, write_summary
+from wcr_med.report.summary import render_summary, with_interval
+
+
+@pytest.fixture
+def document(make_document, make_result):
+    return make_document(make_result([0, 1, 2, 0]), make_result([0, 1, 6, 0], threshold=0.37))
+
+
+def row(text, label):
+    """Cells of the table line that begins with `label`."""
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {label} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_says_what_a_reader_must_know(document):
+    text = render_summary(document)
+    assert "For research use only. Not a medical device" in text
+    assert "4 unseen patients" in text
+    assert "train 5 (CS 2, DU 3); validation 3; test 4" in text
+    assert "Thresholds were set on validation patients" in text
+    assert "1,234,567 parameters of which 1,230,000 prunable, input 64x96" in text
+    assert "regularizer wcr at 1e-05; 8 epochs in 10 min, epoch 7 kept (validation Dice 0.812)" in text
+    assert "split `0123456789ab`" in text
+    assert "Seed 3" in text
+    assert document.command in text
+    assert "Dice = 2 tp / (2 tp + fp + fn)" in text
+
+
+def test_the_numbers_are_those_of_the_evaluations(document):
+    text = render_summary(document)
+    dense, pruned = (f"{network.scores['dice_patient'].value:.3f} " for network in (document.dense, document.pruned))
+    cells = row(text, "Dice per patient, mean (`dice_patient`)")
+    assert cells[0].startswith(dense)
+    assert cells[1].startswith(pruned)
+    assert row(text, "Threshold") == ["0.50", "0.37"]
+    assert row(text, "Sparsity, of prunable weights") == ["0 %", "90 %"]
+    assert row(text, "Sparsity, of all parameters") == ["0 %", "89.73 %"]
+    assert f"mean difference of Dice {document.paired['mean_difference']:+.3f}" in text
+    assert "worse by more than 0.05: 1, better: 0. Largest loss: c, 0.800 to 0.400." in text
+
+
+def test_the_ladder_puts_rungs_in_order_with_and_without_repair(document):
+    text = render_summary(document)
+    lines = [line for line in text.splitlines() if " % |" in line and not line.startswith("| Sparsity")]
+    assert [line.split("|")[1].strip() for line in lines] == ["0 %", "90 %", "98.5 %"]
+    assert row(text, "0 %")[1] == "-"
+    assert row(text, "90 %")[0] == with_interval(document.ladder[1].dice_patient)
+
+
+def test_the_exported_file(document, make_document, make_result):
+    text = render_summary(document)
+    assert "7.8 times smaller than the dense one (1.00 MB for 7.80 MB)" in text
+    assert "largest logit difference 3.2e-05 (allowed 1e-03)" in text
+    without = render_summary(make_document(make_result([0, 1]), make_result([0, 1]), export=None))
+    assert "exported file" not in without
+
+
+@pytest.mark.parametrize(
+    ("shifts", "words"),
+    [
+        ([0, 1, 2, 0], "**non-inferior to dense**"),
+        ([9, 10, 11, 10], "**inferior to dense**"),
+        ([0, 1, 2, 9], "the interval is too wide to tell"),
+    ],
+)
+def test_the_verdict_in_words(make_document, make_result, shifts, words):
+    assert words in render_summary(make_document(make_result([0, 1, 2, 0]), make_result(shifts)))
+
+
+def test_patients_without_a_score_are_told(make_document, make_result):
+    text = render_summary(make_document(make_result([0, None]), make_result([1, None])))
+    assert "nothing to find and nothing was found: 1 (dense), 1 (pruned)" in text
+    assert "on the same 1 patient:" in text
+
+
+def test_a_score_that_does_not_exist_is_a_dash(make_document, make_result):
+    document = make_document(make_result([None, None]), make_result([None, None]))
+    text = render_summary(document)
+    assert row(text, "Dice per patient, mean (`dice_patient`)") == ["-", "-"]
+    assert not re.search(r"\bnan\b", text)
+    assert "Wilcoxon signed-rank p = -" in text
+
+
+def test_a_flip_is_told(make_document, make_result):
+    document = make_document(make_result([0, 1]), make_result([0, 1]))
+    text = render_summary(make_document(make_result([0]), make_result([0]), paired={**document.paired, "n_flipped": 2}))
+    assert "In 2 patients without tumour one of the two raised a false alarm alone." in text
+
+
+def test_notes_thresholds_and_durations(make_document, make_result):
+    result = make_result([0, 1])
+    plain = make_document(result, result)
+    training = plain.training.__class__(**{**vars(plain.training), "regularizer": "none", "seconds": 9000})
+    text = render_summary(
+        make_document(
+            result,
+            result,
+            notes=("two slices are alike",),
+            threshold_source="configuration",
+            training=training,
+            command=None,
+        )
+    )
+    assert "Note: two slices are alike" in text
+    assert "Thresholds were set in the configuration" in text
+    assert "regularizer none; 8 epochs in 2.5 h" in text
+    assert "Made by" not in text
+    short = plain.training.__class__(**{**vars(plain.training), "seconds": 42})
+    assert "epochs in 42 s" in render_summary(make_document(result, result, training=short))
+
+
+def test_both_files_are_written_and_figures_are_shown_if_they_exist(document, tmp_path):
+    write_summary(tmp_path, document)
+    assert "![" not in (tmp_path / "summary.md").read_text()
+    draw_sparsity(document.ladder, (tmp_path / SPARSITY_FIGURE).with_suffix(""))
+    draw_patients((), (tmp_path / PATIENTS_FIGURE).with_suffix(""))
+    write_summary(tmp_path, document)
+    text = (tmp_path / "summary.md").read_text()
+    assert "(figures/sparsity.png)" in text
+    assert "(figures/patients.png)" in text
+
+
+def test_the_page_is_one_page(document):
+    text = render_summary(document, figures=[SPARSITY_FIGURE, PATIENTS_FIGURE])
+    assert len(text.split()) < 900
+
+
+def test_summary_json_holds_the_same(document, tmp_path):
+    write_summary(tmp_path, document)
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored["schema_version"] == 1
+    assert "research use only" in stored["notice"]
+    assert stored["pruned"]["scores"]["dice_patient"]["value"] == document.pruned.scores["dice_patient"].value
+    assert stored["export"]["times_smaller"] == 7.8
+    assert stored["data"]["split_hash"] == document.data.split_hash
+    assert [rung["sparsity"] for rung in stored["ladder"]] == [0.0, 0.9, 0.9, 0.985, 0.985]
+    assert {"dice_patient", "empty_rule"} <= set(stored["definitions"])
+
+
+def test_missing_scores_are_null_in_json(make_document, make_result, tmp_path):
+    write_summary(tmp_path, make_document(make_result([None]), make_result([None]), export=None))
+    stored = json.loads((tmp_path / "summary.json").read_text())
+    assert stored["dense"]["scores"]["dice_patient"]["value"] is None
+    assert stored["export"] is None
+
+
+def test_scores_as_text():
+    assert with_interval(Score(value=0.5, low=0.25, high=0.75, n_patients=9, method="BCa"), 2) == "0.50 (0.25 to 0.75)"
+    assert with_interval(Score(value=0.5, low=None, high=None, n_patients=1, method="none")) == "0.500"
+    assert with_interval(Score(value=math.nan, low=None, high=None, n_patients=0, method="none")) == "-"
