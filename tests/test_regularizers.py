@@ -172,6 +172,15 @@ def test_no_parameters(regularizer: Regularizer) -> None:
     regularizer.add_gradient_({}, 1.0)
 
 
+@ALL
+def test_all_layers_in_one_call_and_layer_by_layer_are_the_same(regularizer: Regularizer) -> None:
+    parameters = kernels()
+    expected = fast(regularizer, parameters)
+    together = [torch.zeros_like(weights) for weights in parameters.values()]
+    regularizer._add_gradient_([weights.detach() for weights in parameters.values()], together, 1.0)
+    assert all(torch.equal(found, gradient) for found, gradient in zip(together, expected.values(), strict=True))
+
+
 # Edge cases
 
 

@@ -68,7 +68,12 @@ class Regularizer(ABC):
             if weights.grad is None:
                 weights.grad = torch.zeros_like(weights)
             gradients.append(weights.grad)
-        self._add_gradient_([weights.detach() for weights in trained], gradients, strength)
+        values = [weights.detach() for weights in trained]
+        if any(layer.is_cuda for layer in values):  # few launches for all layers
+            self._add_gradient_(values, gradients, strength)
+        else:  # layer by layer, so that what is computed stays in the processor's cache
+            for layer, gradient in zip(values, gradients, strict=True):
+                self._add_gradient_([layer], [gradient], strength)
 
     @torch.no_grad()
     def terms(self, parameters: Mapping[str, Tensor]) -> dict[str, float]:
