@@ -259,6 +259,18 @@ def test_an_unknown_unit(tmp_path: Path) -> None:
     refuse_channel(path, "bad-geometry")
 
 
+def test_a_coordinate_system_that_does_not_exist(tmp_path: Path) -> None:
+    refuse_channel(save(tmp_path / "a.nii", numbered(), np.eye(4), qform_code=9), "bad-geometry")
+
+
+def test_voxels_that_start_within_the_header(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", numbered(), np.eye(4))
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = np.float32(128).tobytes()  # vox_offset
+    path.write_bytes(raw)
+    refuse_channel(path, "unreadable")
+
+
 def test_no_affine(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(numbered(), None), path)
@@ -374,7 +386,7 @@ def test_files_that_are_no_nifti(tmp_path: Path) -> None:
     refuse_channel(tmp_path / "pair.nii", "unreadable")
 
 
-@settings(deadline=None, max_examples=3000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damaged_bytes_are_read_or_refused_never_more(tmp_path: Path, data: st.DataObject) -> None:
     path = save(tmp_path / "a.nii", numbered(), affine_of((1, 0, 2), (1, 1, -1)))

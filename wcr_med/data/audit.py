@@ -218,13 +218,14 @@ class _PatientAudit:
     def _report_shared(self) -> None:
         for folder, pairs in self._shared.items():
             there, here = pairs[0]
+            count = "1 slice is" if len(pairs) == 1 else f"{len(pairs)} slices are"
             if folder == self._folder:
-                message = f"{len(pairs)} slices stand in it twice ({here} is {there}); remove the copies"
+                message = f"{count} in it twice ({here} is {there}); restore the right files"
                 self._find("warning", self._folder, "same-slice-twice", message)
             else:
                 message = (
-                    f"{len(pairs)} slices are also in {folder.name} ({here} is {there}); keep one of the two patients, "
-                    "or a split by patients leaks"
+                    f"{count} also in {folder.name} ({here} is {there}), so a split by patients would leak; "
+                    "restore the right files, or keep one of the two patients"
                 )
                 self._find("error", self._folder, "same-slice-in-two-patients", message)
 

@@ -24,12 +24,15 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _MAX_VOXELS = 2**29  # 512 x 512 x 2048; a compressed file of a few kilobytes can claim far more
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by size in bytes
 _MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_MAGIC = (b"n+1", b"n+2")
+_LAST_CODE = 5  # of the coordinate systems that the standard names
 _SPATIAL_UNIT_BITS = 0b111  # the rest of xyzt_units is a unit of time
 _GEOMETRY_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     "srow_x", "srow_y", "srow_z",
 )  # fmt: skip
 _DISPLAY = nib.orientations.axcodes2ornt(("L", "P", "S"))  # columns, rows, slices
+_FLAT = 1e-3  # volume of a cell with sides of 1, below which its axes lie in one plane
 _SAME_GRID = 0.01  # of the smallest voxel side: how far corners of two grids that are one may lie apart
 
 
@@ -151,8 +154,10 @@ def _header_bytes(stream: BinaryIO) -> bytes:
 def _parse_header(header_bytes: bytes) -> Any:
     # Unchecked: nibabel's own check would mend voxels without size by setting them to 1.
     header = _HEADERS[len(header_bytes)].from_fileobj(io.BytesIO(header_bytes), check=False)
-    if not bytes(header["magic"]).startswith(b"n+"):
+    if header["magic"].item() not in _MAGIC:
         raise ValueError("the header is not that of a single NIfTI file")
+    if header.get_data_offset() < len(header_bytes) + 4:
+        raise ValueError("the voxels would start within the header")
     if header["pixdim"][0] not in (-1, 1):
         header["pixdim"][0] = 1  # the standard's reading of 0
     return header
@@ -170,7 +175,13 @@ def _check_header(path: Path, header: Any, *, most_axes: int) -> tuple[int, ...]
         raise FileError(path, "too-large", f"claims {_sizes(shape)} voxels, more than any scan holds; convert it again")
     if header.get_data_dtype().kind not in "iuf":
         raise FileError(path, "wrong-type", f"{header.get_data_dtype()} voxels, expected real numbers; convert it")
-    if header["sform_code"] == 0 and header["qform_code"] == 0:
+    codes = (int(header["sform_code"]), int(header["qform_code"]))
+    if not all(0 <= code <= _LAST_CODE for code in codes):
+        problem = (
+            f"sform_code {codes[0]}, qform_code {codes[1]}: no such coordinate system; convert it from DICOM again"
+        )
+        raise FileError(path, "bad-geometry", problem)
+    if codes == (0, 0):
         problem = (
             "no affine (sform_code and qform_code are 0), so left and right are unknown; convert it from DICOM again"
         )
@@ -194,12 +205,15 @@ def _scale(path: Path, voxels: Array, header: Any) -> Array:
 
 
 def _geometry(path: Path, header: Any, header_bytes: bytes, shape: tuple[int, ...]) -> NiftiGeometry:
-    affine_44 = np.asarray(header.get_best_affine(), dtype=np.float64).copy()
-    affine_44[:3] *= _MILLIMETRES[header.get_xyzt_units()[0]]
-    sides = np.linalg.norm(affine_44[:3, :3], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        skew = abs(np.linalg.det(affine_44[:3, :3] / sides)) if np.isfinite(affine_44).all() else 0.0
-    if not skew > 1e-3:  # also refuses NaN
+    with np.errstate(all="ignore"):  # damaged numbers end as NaN or infinity, and are refused below
+        try:
+            affine_44 = np.array(header.get_best_affine(), dtype=np.float64)
+            affine_44[:3] *= _MILLIMETRES[header.get_xyzt_units()[0]]
+        except (KeyError, ValueError) as error:  # an unknown unit, or a quaternion longer than 1
+            raise FileError(path, "bad-geometry", f"no valid affine ({error}); convert it from DICOM again") from error
+        sides = np.linalg.norm(affine_44[:3, :3], axis=0)
+        cell = abs(np.linalg.det(affine_44[:3, :3] / sides)) if np.isfinite(affine_44).all() else 0.0
+    if not cell > _FLAT:  # refuses NaN too
         raise FileError(path, "bad-geometry", "the affine is singular or not finite; convert it from DICOM again")
     return NiftiGeometry(
         affine_44=affine_44,
