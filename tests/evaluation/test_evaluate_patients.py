@@ -81,15 +81,15 @@ def test_known_spacing_gives_pixels_of_the_slice_and_millimetres():
     reference, prediction = np.zeros((4, 9, 9), np.uint8), np.zeros((4, 9, 9), np.uint8)
     reference[0, 4, 4], prediction[2, 4, 4] = 1, 1
     unknown, _ = score_patient(reference, prediction, patient_id="a")
-    known, _ = score_patient(reference, prediction, patient_id="a", spacing_mm=(5.0, 0.5, 2.0))
+    known, _ = score_patient(reference, prediction, patient_id="a", spacing_mm=(5.0, 0.5, 8.0))
     assert unknown.hd95_px == 2
     assert math.isnan(unknown.pixel_mm)
     assert math.isnan(unknown.voxel_ml)
-    assert known.pixel_mm == 1.0
+    assert known.pixel_mm == 2.0
     assert known.hd95_px * known.pixel_mm == pytest.approx(10)
-    assert known.voxel_ml == pytest.approx(0.005)
-    anisotropic = surface_distances(reference, prediction, spacing=(5.0, 0.5, 2.0))
-    assert known.assd_px == pytest.approx(anisotropic.assd)
+    assert known.voxel_ml == pytest.approx(0.02)
+    anisotropic = surface_distances(reference, prediction, spacing=(5.0, 0.5, 8.0))
+    assert known.assd_px * known.pixel_mm == pytest.approx(anisotropic.assd)
 
 
 def test_tolerances_name_the_scores(three_patients):

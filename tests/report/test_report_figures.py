@@ -112,7 +112,7 @@ def test_every_outline_is_in_view(tmp_path, monkeypatch, make_square):
     patient.image_SHWC[:] = 0
     patient.image_SHWC[:, 10:20, 6:16] = 200
     check_pair(draw_patients([patient], tmp_path / "patients"))
-    bottom, top = limits[0]
+    bottom, top = limits[-1]
     assert top < 0 < 19 < bottom
 
 
