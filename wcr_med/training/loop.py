@@ -19,6 +19,7 @@ from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import TrainingLoader
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
+from wcr_med.files import explain_os_errors
 from wcr_med.losses import build_loss
 from wcr_med.models import prunable_parameters
 from wcr_med.optimizers import build_optimizer, learning_rate, set_learning_rate
@@ -230,9 +231,10 @@ def _begin(
 
 def _clear(folder: Path) -> None:
     """Delete what an earlier training left, so that nothing of it is taken for this one's."""
-    for name in (STATE_NAME, PREVIOUS_NAME, BEST_NAME, LAST_NAME, HISTORY_NAME, TERMS_NAME):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / TENSORBOARD_NAME, ignore_errors=True)
+    with explain_os_errors(folder):
+        for name in (STATE_NAME, PREVIOUS_NAME, BEST_NAME, LAST_NAME, HISTORY_NAME, TERMS_NAME):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / TENSORBOARD_NAME, ignore_errors=True)
 
 
 def _finished(progress: Progress, config: Config) -> bool:
