@@ -51,7 +51,9 @@ def test_config_lists_every_field(wcr_med) -> None:
 
 
 def test_dry_run_prints_configuration_and_plan(wcr_med, config_path: Path, tmp_path: Path) -> None:
-    code, out, _ = wcr_med("run", "--config", config_path, "--set", "training.epochs=5", "--out", tmp_path / "r", "--dry-run")
+    code, out, _ = wcr_med(
+        "run", "--config", config_path, "--set", "training.epochs=5", "--out", tmp_path / "r", "--dry-run"
+    )
     assert code == 0
     assert "epochs: 5" in out
     assert "5 epochs" in out
@@ -81,7 +83,9 @@ def test_run_says_where_the_results_are(wcr_med, finished: Workspace, tmp_path: 
     assert "summary.md" in out
 
 
-def test_infer_writes_masks_of_a_patient_folder(wcr_med, finished: Workspace, phantom_root: Path, tmp_path: Path) -> None:
+def test_infer_writes_masks_of_a_patient_folder(
+    wcr_med, finished: Workspace, phantom_root: Path, tmp_path: Path
+) -> None:
     patient = next(path for path in sorted(phantom_root.iterdir()) if path.is_dir())
     code, _, err = wcr_med("infer", finished.onnx_path("pruned-90"), patient, "--out", tmp_path / "masks")
     assert code == 0, err
@@ -124,11 +128,20 @@ def test_run_refuses_data_with_errors(wcr_med, phantom_root: Path, config_path: 
     [
         (["run", "--config", "absent.yaml", "--out", "{tmp}/r"], "absent.yaml: no such file"),
         (["run", "--out", "{tmp}/r"], "give --config the first time"),
-        (["run", "--config", "{config}", "--set", "training.epoch=1", "--out", "{tmp}/r"], "did you mean training.epochs"),
+        (
+            ["run", "--config", "{config}", "--set", "training.epoch=1", "--out", "{tmp}/r"],
+            "did you mean training.epochs",
+        ),
         (["run", "--config", "{config}", "--set", "data.root={tmp}/none", "--out", "{tmp}/r"], "none"),
         (["run", "--config", "{config}", "--set", "data.root={tmp}", "--out", "{tmp}/r"], "{tmp}"),
-        (["run", "--config", "{config}", "--set", "data.root={tmp}/none", "--out", "{tmp}/r", "--dry-run"], "no such folder"),
-        (["train", "--config", "{config}", "--set", "split.test_patients=50", "--out", "{tmp}/r"], "split.test_patients"),
+        (
+            ["run", "--config", "{config}", "--set", "data.root={tmp}/none", "--out", "{tmp}/r", "--dry-run"],
+            "no such folder",
+        ),
+        (
+            ["train", "--config", "{config}", "--set", "split.test_patients=50", "--out", "{tmp}/r"],
+            "split.test_patients",
+        ),
         (["prune", "--out", "{run}", "--sparsity", "1.0"], "pruning.sparsity"),
         (["prune", "--out", "{run}", "--sparsity", "-0.1"], "pruning.sparsity"),
         (["evaluate", "--out", "{run}", "--model", "absent"], "there are dense"),
@@ -164,7 +177,10 @@ def test_a_missing_training_package_is_named(wcr_med, monkeypatch: pytest.Monkey
 def test_the_command_and_the_module_are_the_same() -> None:
     outputs = [
         subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        for command in ([sys.executable, "-m", "wcr_med", "version"], [str(Path(sys.executable).with_name("wcr-med")), "version"])
+        for command in (
+            [sys.executable, "-m", "wcr_med", "version"],
+            [str(Path(sys.executable).with_name("wcr-med")), "version"],
+        )
     ]
     assert outputs[0] == outputs[1]
     assert outputs[0].strip()

@@ -23,21 +23,27 @@ app.add_typer(data_app, name="data")
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="YAML file of the run; default: the config.yaml saved in --out.", show_default=False),
+    typer.Option(
+        "--config", "-c", help="YAML file of the run; default: the config.yaml saved in --out.", show_default=False
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, e.g. training.epochs=5. May be repeated."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Run folder: everything is read from and written to it.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and the plan, do nothing.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the resolved configuration and the plan, do nothing.")
+]
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Name of a network in the run folder: dense, pruned-90, ...")
 ]
 
 
 @app.command()
-def run(out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False) -> None:
+def run(
+    out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False
+) -> None:
     """Do the whole job: check the data, train, prune, evaluate on unseen patients, export to ONNX, summarise.
 
     Stages that are done already are kept, so an interrupted run goes on where it stopped.
@@ -56,7 +62,9 @@ def run(out: OutOption, config: ConfigOption = None, assignments: SetOption = No
 
 
 @app.command()
-def train(out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False) -> None:
+def train(
+    out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False
+) -> None:
     """Train the dense network with the regularizer of the configuration; writes models/dense.safetensors.
 
     An interrupted training goes on from its last checkpoint and ends with the same weights.
@@ -102,7 +110,9 @@ def prune(
 def evaluate(
     out: OutOption,
     model: ModelOption = "dense",
-    onnx: Annotated[bool, typer.Option("--onnx", help="Score the exported ONNX file instead of the PyTorch network.")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Score the exported ONNX file instead of the PyTorch network.")
+    ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
@@ -149,13 +159,18 @@ def export(
 def infer(
     model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
     inputs: Annotated[
-        list[Path], typer.Argument(help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files.")
+        list[Path],
+        typer.Argument(help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks and volumes.csv.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 16,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: all.")] = 0,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Write probabilities beside the masks.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the volumes that would be segmented, do nothing.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities beside the masks.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the volumes that would be segmented, do nothing.")
+    ] = False,
 ) -> None:
     """Segment images with an exported network; needs neither PyTorch nor MONAI.
 
@@ -231,7 +246,9 @@ def check(
     from wcr_med.files import write_json
 
     if config is not None:
-        data = load_config(config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])]).data
+        data = load_config(
+            config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])]
+        ).data
     elif root is not None:
         data = DataConfig(root=root)
     else:

@@ -55,7 +55,9 @@ class SplitConfig(_Section):
 
     seed: int = Field(0, ge=0, description="Seed of the partition; independent of the run's seed")
     validation_patients: Count = Field(description="Patients for early stop and for the threshold")
-    test_patients: Count = Field(description="Patients that only the final evaluation sees (hold-out; ignored with folds)")
+    test_patients: Count = Field(
+        description="Patients that only the final evaluation sees (hold-out; ignored with folds)"
+    )
     folds: int = Field(0, ge=0, description="0: hold-out. 2 or more: k-fold, each patient tests once")
     fold: int = Field(0, ge=0, description="Which fold is the test partition, from 0")
 
@@ -74,7 +76,9 @@ class PreprocessConfig(_Section):
     height: int = Field(128, ge=16, le=4096, description="Rows of the network's grid")
     width: int = Field(128, ge=16, le=4096, description="Columns of the network's grid")
     crop: Literal["head", "none"] = Field("head", description="Zoom to the head's box, or take the whole slice")
-    low_percentile: float = Field(1.0, ge=0, lt=50, description="Lower clip of foreground intensities for mean and spread")
+    low_percentile: float = Field(
+        1.0, ge=0, lt=50, description="Lower clip of foreground intensities for mean and spread"
+    )
     high_percentile: float = Field(99.0, gt=50, le=100, description="Upper clip of the same")
 
 
@@ -87,7 +91,9 @@ class AugmentConfig(_Section):
     scale: float = Field(0.1, ge=0, lt=1, description="Largest relative zoom either way")
     shift: float = Field(0.05, ge=0, lt=1, description="Largest shift, as a share of the slice")
     elastic: float = Field(0.2, ge=0, le=1, description="Probability of an elastic deformation")
-    intensity: float = Field(0.1, ge=0, description="Largest relative gain and absolute offset of a channel, in spreads")
+    intensity: float = Field(
+        0.1, ge=0, description="Largest relative gain and absolute offset of a channel, in spreads"
+    )
     noise: float = Field(0.05, ge=0, description="Largest standard deviation of added noise, in spreads")
 
 
@@ -151,12 +157,16 @@ class TrainingConfig(_Section):
 class PruningConfig(_Section):
     """Which weights are removed."""
 
-    score: Literal["global_magnitude", "layer_magnitude", "lamp"] = Field("global_magnitude", description="What ranks weights")
+    score: Literal["global_magnitude", "layer_magnitude", "lamp"] = Field(
+        "global_magnitude", description="What ranks weights"
+    )
     sparsity: Fraction = Field(0.9, description="Share of prunable weights set to zero in the exported network")
     ladder: tuple[Fraction, ...] = Field(
         (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98), description="Sparsities of the summary's table"
     )
-    reestimate_statistics: bool = Field(True, description="Re-estimate batch-norm statistics from training slices after pruning")
+    reestimate_statistics: bool = Field(
+        True, description="Re-estimate batch-norm statistics from training slices after pruning"
+    )
     reestimate_slices: Count = Field(512, description="Training slices used for that")
 
 
@@ -166,7 +176,9 @@ class EvaluationConfig(_Section):
     threshold: float | Literal["auto"] = Field(
         "auto", description="Operating threshold; auto: chosen on validation patients, for each network by itself"
     )
-    tolerance_px: tuple[Positive, ...] = Field((1.0, 2.0), description="Tolerances of the normalised surface Dice, pixels")
+    tolerance_px: tuple[Positive, ...] = Field(
+        (1.0, 2.0), description="Tolerances of the normalised surface Dice, pixels"
+    )
     margin: Positive = Field(0.02, description="Non-inferiority margin for dice_patient, set before the run")
     worse_by: Positive = Field(0.05, description="A patient counts as worse when Dice falls by more than this")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals")
@@ -183,7 +195,9 @@ class EvaluationConfig(_Section):
 class ExportConfig(_Section):
     """The ONNX file."""
 
-    storage: Literal["auto", "dense", "gap8"] = Field("auto", description="How weights are stored; auto: the smaller, by tensor")
+    storage: Literal["auto", "dense", "gap8"] = Field(
+        "auto", description="How weights are stored; auto: the smaller, by tensor"
+    )
     logit_tolerance: Positive = Field(1e-3, description="Largest logit difference to PyTorch over the parity slices")
     dice_tolerance: Positive = Field(1e-4, description="Largest Dice difference to PyTorch over the parity patients")
     parity_slices: Count = Field(64, description="Slices of test patients that the parity gate compares")

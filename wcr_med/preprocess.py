@@ -62,7 +62,9 @@ class PreprocessSettings:
         valid = all(isinstance(size, int) and 1 <= size <= 8192 for size in sizes)
         valid = valid and settings.crop in ("head", "none")
         if not valid or not 0 <= settings.low_percentile < settings.high_percentile <= 100:
-            raise UserError(f"preprocessing settings: a value is out of range: {dict(document)}; export the model again")
+            raise UserError(
+                f"preprocessing settings: a value is out of range: {dict(document)}; export the model again"
+            )
         return settings
 
 
@@ -183,7 +185,9 @@ def predict_volume(image_SHWC: Array, settings: PreprocessSettings, forward: For
         batch = slice(start, start + batch_size)
         probability_Shw = forward(prepared.image_SChw[batch], prepared.centre_C, prepared.spread_C)
         if not np.isfinite(probability_Shw).all():
-            raise UserError("the network answered with NaN or infinite values; the model file is damaged: export it again")
+            raise UserError(
+                "the network answered with NaN or infinite values; the model file is damaged: export it again"
+            )
         probability_SHW[batch] = prepared.frame.to_native(probability_Shw)
     return np.clip(probability_SHW, 0.0, 1.0, out=probability_SHW)
 
@@ -263,7 +267,7 @@ def _resampling(n_in: int, n_out: int, *, start: float, extent: float) -> Array:
 
 
 def _apply(down: Array, across: Array, stack: Array) -> Array:
-    """down @ image @ across.T for every image of the stack, as two large products instead of two for each image."""
+    """Down @ image @ across.T for every image of the stack, as two large products instead of two for each image."""
     leading, (n_rows, n_columns) = stack.shape[:-2], stack.shape[-2:]
     flat = stack.astype(np.float32).reshape(-1, n_columns)
     columns_first = np.swapaxes((flat @ across.T).reshape(-1, n_rows, across.shape[0]), 1, 2)

@@ -9,7 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("wcr-med", "torch", "monai", "segmentation-models-pytorch", "albumentations", "numpy", "onnx", "onnxruntime")
+_PACKAGES = (
+    "wcr-med",
+    "torch",
+    "monai",
+    "segmentation-models-pytorch",
+    "albumentations",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+)
 
 
 def provenance(*, seed: int | None) -> dict[str, Any]:

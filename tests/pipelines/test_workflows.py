@@ -19,7 +19,16 @@ METADATA = ROOT / "configs" / "metadata.json"
 
 _TENSOR = {
     "type": "object",
-    "required": ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data", "channel_def"],
+    "required": [
+        "type",
+        "format",
+        "num_channels",
+        "spatial_shape",
+        "dtype",
+        "value_range",
+        "is_patch_data",
+        "channel_def",
+    ],
     "properties": {
         "num_channels": {"type": "integer"},
         "spatial_shape": {"type": "array"},

@@ -62,7 +62,10 @@ def test_pruning_is_exact_and_named(finished: Workspace) -> None:
 
 
 def test_the_onnx_file_scores_like_the_network(finished: Workspace) -> None:
-    results = [EvaluationResult.load(finished.evaluation_folder(name) / "metrics.json") for name in ("pruned-90", "pruned-90-onnx")]
+    results = [
+        EvaluationResult.load(finished.evaluation_folder(name) / "metrics.json")
+        for name in ("pruned-90", "pruned-90-onnx")
+    ]
     assert results[0].threshold == results[1].threshold
     np.testing.assert_allclose([row.dice for row in results[0].rows], [row.dice for row in results[1].rows], atol=1e-4)
 
@@ -75,9 +78,14 @@ def test_no_patient_is_named_in_the_onnx_file(finished: Workspace) -> None:
 
 def test_the_summary_shows_every_rung_and_its_pictures(finished: Workspace) -> None:
     text = (finished.out / "summary.md").read_text()
-    assert "not a medical device" in text
+    assert "Not a medical device" in text
     summary = json.loads((finished.out / "summary.json").read_text())
-    assert [(row["sparsity"], row["reestimated"]) for row in summary["ladder"]] == [(0.0, False), (0.0, True), (0.9, False), (0.9, True)]
+    assert [(row["sparsity"], row["reestimated"]) for row in summary["ladder"]] == [
+        (0.0, False),
+        (0.0, True),
+        (0.9, False),
+        (0.9, True),
+    ]
     for figure in ("sparsity", "patients"):
         assert (finished.out / "figures" / f"{figure}.png").stat().st_size > 1000
         assert f"figures/{figure}.png" in text
@@ -153,4 +161,9 @@ def test_the_plan_writes_nothing(finished: Workspace, tmp_path: Path) -> None:
 
 
 def test_names_of_pruned_networks() -> None:
-    assert [pruned_name(value) for value in (0.9, 0.95, 0.985, 0.29)] == ["pruned-90", "pruned-95", "pruned-98.5", "pruned-29"]
+    assert [pruned_name(value) for value in (0.9, 0.95, 0.985, 0.29)] == [
+        "pruned-90",
+        "pruned-95",
+        "pruned-98.5",
+        "pruned-29",
+    ]

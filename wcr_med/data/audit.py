@@ -1,22 +1,24 @@
 """A check of a whole data set before anything is trained on it: every fault at once, none fatal."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from wcr_med.config import DataConfig
 from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
 from wcr_med.data.index import index_folder, load_volume, missing_label, patient_folders, patient_twice
+from wcr_med.progress import track
 from wcr_med.volumes import Array, FileError
 from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
 from wcr_med.volumes.kaggle import SlicePair, missing_mask, patient_and_institution, scan_folder
 
 __all__ = ["AuditReport", "Finding", "PatientCounts", "audit"]
 
+_LOG = logging.getLogger(__name__)
 _KAGGLE_CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
@@ -31,7 +33,7 @@ def audit(config: DataConfig, *, progress: bool) -> AuditReport:
 
     Args:
         config: where the data set lies.
-        progress: show a progress bar on stderr.
+        progress: show progress.
 
     Raises:
         UserError: the root is missing or holds no patient folders. Faults further inside are findings.
@@ -40,8 +42,8 @@ def audit(config: DataConfig, *, progress: bool) -> AuditReport:
     findings: list[Finding] = []
     seen = _SeenSlices()
     folder_of: dict[str, Path] = {}
-    # Where progress is wanted, tqdm shows it on a terminal alone.
-    for folder in tqdm(patient_folders(config), desc="audit", unit="patient", disable=None if progress else True):
+    folders = patient_folders(config)
+    for folder in track(folders, label="audit", unit="patient", total=len(folders), log=_LOG, enabled=progress):
         patient = _PatientAudit(config, folder, seen)
         first = folder_of.setdefault(patient.patient_id, folder)
         if first != folder:

@@ -6,6 +6,7 @@ code, so a cache that no longer fits is never opened. The folder may be deleted 
 Shape suffixes: N slices of all patients, C channels, h and w rows and columns of the network's grid.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,15 +17,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from wcr_med import preprocess
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.preprocess import PreprocessSettings, normalise, prepare, prepare_mask
+from wcr_med.progress import track
 
 Array = npt.NDArray[Any]
+
+_LOG = logging.getLogger(__name__)
 
 _FORMAT = 1  # raise it when the layout of the folder changes
 _IMAGES, _MASKS, _INDEX = "images.f16", "masks.u8", "index.json"
@@ -181,7 +184,9 @@ def _write(
         ThreadPoolExecutor(max(1, workers)) as pool,
     ):
         results = pool.map(lambda entry: _prepare_patient(entry, settings), entries)
-        for patient in tqdm(results, total=len(entries), desc="preparing", unit="patient", disable=not progress):
+        for patient in track(
+            results, label="prepare slices", unit="patient", total=len(entries), log=_LOG, enabled=progress
+        ):
             n_channels = n_channels or patient.images_SChw.shape[1]
             if patient.images_SChw.shape[1] != n_channels:
                 raise UserError(

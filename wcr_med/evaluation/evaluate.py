@@ -1,15 +1,14 @@
 """Predict and score every patient, on the grid of the patient's own files."""
 
+import logging
 import math
-import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from wcr_med.config import EvaluationConfig
 from wcr_med.data.index import PatientEntry, load_volume
@@ -20,8 +19,11 @@ from wcr_med.files import atomic_path
 from wcr_med.metrics.averages import average_terms, averages, mean_terms
 from wcr_med.metrics.counts import Counts, SliceCounts, count_slices
 from wcr_med.metrics.distances import surface_distances
+from wcr_med.progress import track
 
 Array = npt.NDArray[Any]
+
+_LOG = logging.getLogger(__name__)
 
 _MEAN_SCORES = ("iou", "precision", "recall", "specificity", "relative_volume_error", "hd95_px", "assd_px")
 
@@ -156,9 +158,9 @@ def load_prediction(folder: Path, patient_id: str) -> Array:
     return prediction_SHW
 
 
-def show_progress(entries: Sequence[PatientEntry], label: str, progress: bool) -> "tqdm[PatientEntry]":
-    """The entries behind a progress bar, which appears on a terminal alone."""
-    return tqdm(entries, desc=label, unit="patient", leave=False, disable=not (progress and sys.stderr.isatty()))
+def show_progress(entries: Sequence[PatientEntry], label: str, progress: bool) -> Iterator[PatientEntry]:
+    """The entries, with progress shown as they pass."""
+    return track(entries, label=label, unit="patient", total=len(entries), log=_LOG, enabled=progress)
 
 
 def _reference(mask_SHW: Array | None, patient_id: str) -> Array:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-import sys
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_path, write_text
+from wcr_med.progress import track
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import DEFAULT_CHANNEL_FILES, Failure, Source, find_sources
 from wcr_med.volumes import Volume
 
 Array = npt.NDArray[Any]
+
+_LOG = logging.getLogger(__name__)
 
 TABLE = "volumes.csv"
 """The table of results in the output folder."""
@@ -108,7 +110,9 @@ def infer(
     _refuse_overwriting(found.sources, out)
     volumes: list[SegmentedVolume] = []
     failures = list(found.failures)
-    for source in tqdm(found.sources, desc="infer", unit="volume", disable=not (progress and sys.stderr.isatty())):
+    for source in track(
+        found.sources, label="infer", unit="volume", total=len(found.sources), log=_LOG, enabled=progress
+    ):
         start = time.perf_counter()
         try:
             volume = source.read()

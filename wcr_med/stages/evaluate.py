@@ -61,7 +61,9 @@ def open_onnx(path: Path, split_hash: str) -> Segmenter:
     """
     segmenter = Segmenter.from_file(path)
     if segmenter.metadata.split_hash != split_hash:
-        raise UserError(f"{path}: was trained on another split; it may have seen these test patients: use its own run folder")
+        raise UserError(
+            f"{path}: was trained on another split; it may have seen these test patients: use its own run folder"
+        )
     return segmenter
 
 

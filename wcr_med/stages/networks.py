@@ -17,7 +17,9 @@ def require_model(workspace: Workspace, name: str) -> Path:
     """
     path = workspace.model_path(name)
     if not path.exists():
-        there = ", ".join(sorted(found.stem for found in path.parent.glob("*.safetensors") if ".mask" not in found.name))
+        there = ", ".join(
+            sorted(found.stem for found in path.parent.glob("*.safetensors") if ".mask" not in found.name)
+        )
         raise UserError(f"{path}: no such network; " + (f"there are {there}" if there else "run `wcr-med train` first"))
     return path
 

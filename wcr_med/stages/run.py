@@ -38,13 +38,22 @@ def run_stages(workspace: Workspace) -> None:
     summary_stage(workspace)
 
 
-def plan(workspace: Workspace, *, stages: Sequence[str] = ("check", "train", "prune", "ladder", "evaluate", "export", "summary")) -> str:
+def plan(
+    workspace: Workspace,
+    *,
+    stages: Sequence[str] = ("check", "train", "prune", "ladder", "evaluate", "export", "summary"),
+) -> str:
     """The resolved configuration and what each stage would do, as text. Nothing is written.
 
     Raises:
         UserError: the data folder exists but cannot be indexed, or holds too few patients for the split.
     """
-    lines = ["# resolved configuration", workspace.config.to_yaml(), f"# plan, in {workspace.out}", _data_line(workspace.config)]
+    lines = [
+        "# resolved configuration",
+        workspace.config.to_yaml(),
+        f"# plan, in {workspace.out}",
+        _data_line(workspace.config),
+    ]
     steps = _steps(workspace)
     return "\n".join([*lines, *(f"{stage}: {steps[stage]}" for stage in stages)])
 
@@ -67,7 +76,9 @@ def _steps(workspace: Workspace) -> dict[str, str]:
     config, out = workspace.config, workspace.out
     pruned = pruned_name(config.pruning.sparsity)
     regularizer = config.regularizer
-    term = "no regularizer" if regularizer.name == "none" else f"{regularizer.name} of strength {regularizer.strength:g}"
+    term = (
+        "no regularizer" if regularizer.name == "none" else f"{regularizer.name} of strength {regularizer.strength:g}"
+    )
     repair = "then re-estimate batch-norm statistics" if config.pruning.reestimate_statistics else "no repair"
     rungs = ", ".join(f"{100 * rung:g}" for rung in config.pruning.ladder)
     return {

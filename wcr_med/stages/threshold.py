@@ -10,7 +10,9 @@ from wcr_med.stages.inputs import Patients
 from wcr_med.stages.workspace import Workspace
 
 
-def with_threshold(workspace: Workspace, patients: Patients, model: nn.Module, artefact: ModelArtefact) -> ModelArtefact:
+def with_threshold(
+    workspace: Workspace, patients: Patients, model: nn.Module, artefact: ModelArtefact
+) -> ModelArtefact:
     """The artefact with its threshold and the step that chose it.
 
     A number in `evaluation.threshold` is taken as it is; "auto" maximises dice_patient over the validation patients.

@@ -54,7 +54,9 @@ class Workspace:
         """Where the scores of the network called `name` lie."""
         return self.out / "evaluation" / name
 
-    def once(self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path], work: Callable[[], None]) -> None:
+    def once(
+        self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path], work: Callable[[], None]
+    ) -> None:
         """Do a stage's work unless it was done before with the same key and the same input files.
 
         Args:
@@ -66,7 +68,11 @@ class Workspace:
         """
         fingerprint = sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
         record = self.out / ".done" / f"{stage}.json"
-        if record.exists() and all(path.exists() for path in outputs) and read_json(record) == {"fingerprint": fingerprint}:
+        if (
+            record.exists()
+            and all(path.exists() for path in outputs)
+            and read_json(record) == {"fingerprint": fingerprint}
+        ):
             log.info("%s: done before with the same settings, kept", stage)
             return
         log.info("%s: started", stage)
