@@ -12,7 +12,10 @@ from tests.small import small_config
 from wcr_med import cli
 from wcr_med.stages.workspace import Workspace
 
-COMMANDS = [["run"], ["train"], ["prune"], ["evaluate"], ["export"], ["infer"], ["config"], ["version"], ["data"], ["data", "check"], ["data", "make-phantom"]]  # fmt: skip
+COMMANDS = [
+    ["run"], ["train"], ["prune"], ["evaluate"], ["export"], ["infer"], ["config"], ["version"],
+    ["data"], ["data", "check"], ["data", "make-phantom"],
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -21,11 +24,13 @@ def wcr_med(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["wcr-med", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
+        code = 0
+        try:
             cli.main()
-            sys.exit(0)
+        except SystemExit as stop:
+            code = int(stop.code or 0)
         captured = capsys.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
+        return code, captured.out, captured.err
 
     return call
 
@@ -70,7 +75,14 @@ def test_dry_run_of_a_station_prints_its_own_step(wcr_med, finished: Workspace, 
 def test_the_stations_one_by_one(wcr_med, finished: Workspace, tmp_path: Path) -> None:
     out_folder = tmp_path / "run"
     shutil.copytree(finished.out, out_folder)
-    for command in (["train"], ["prune", "--sparsity", "0.8"], ["evaluate", "--model", "pruned-80"], ["export", "--model", "pruned-80"], ["evaluate", "--model", "pruned-80", "--onnx"]):  # fmt: skip
+    commands = (
+        ["train"],
+        ["prune", "--sparsity", "0.8"],
+        ["evaluate", "--model", "pruned-80"],
+        ["export", "--model", "pruned-80"],
+        ["evaluate", "--model", "pruned-80", "--onnx"],
+    )
+    for command in commands:
         code, out, err = wcr_med(*command, "--out", out_folder)
         assert code == 0, err
     assert "pruned-80: dice_patient" in out

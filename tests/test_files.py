@@ -17,6 +17,10 @@ from wcr_med.files import (
 )
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
@@ -24,7 +28,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_success_replaces_the_file_and_keeps_the_suffix_for_writers(tmp_path: Path) -> None:
@@ -33,7 +37,7 @@ def test_a_success_replaces_the_file_and_keeps_the_suffix_for_writers(tmp_path: 
         assert temporary.name.endswith(".nii.gz")
         temporary.write_bytes(b"new")
     assert target.read_bytes() == b"new"
-    assert os.listdir(target.parent) == ["a.nii.gz"]
+    assert names(target.parent) == ["a.nii.gz"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
@@ -41,24 +45,29 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     for text in ("one", "two"):
         with atomic_folder(target) as temporary:
             (temporary / text).write_text(text)
-    assert os.listdir(target) == ["two"]
+    assert names(target) == ["two"]
     with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
         (temporary / "three").touch()
         raise ZeroDivisionError
-    assert os.listdir(tmp_path) == ["set"]
-    assert os.listdir(target) == ["two"]
+    assert names(tmp_path) == ["set"]
+    assert names(target) == ["two"]
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [(errno.ENOSPC, "disk is full"), (errno.EACCES, "not permitted"), (errno.EROFS, "not permitted"), (errno.ENOTDIR, "a file stands")],
+    [
+        (errno.ENOSPC, "disk is full"),
+        (errno.EACCES, "not permitted"),
+        (errno.EROFS, "not permitted"),
+        (errno.ENOTDIR, "a file stands"),
+    ],
 )
 def test_refusals_of_the_system_become_one_line(tmp_path: Path, code: int, message: str) -> None:
     target = tmp_path / "a.txt"
     with pytest.raises(UserError, match=message), atomic_path(target) as temporary:
         temporary.write_text("half")
         raise OSError(code, os.strerror(code))
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_other_system_errors_pass_through(tmp_path: Path) -> None:
@@ -72,7 +81,11 @@ def test_a_full_disk_is_named_for_real() -> None:
         pytest.skip("this system has no /dev/full")
     from wcr_med.files import explain_os_errors
 
-    with pytest.raises(UserError, match="disk is full"), explain_os_errors(full), full.open("wb", buffering=0) as stream:
+    with (
+        pytest.raises(UserError, match="disk is full"),
+        explain_os_errors(full),
+        full.open("wb", buffering=0) as stream,
+    ):
         stream.write(b"x")
 
 

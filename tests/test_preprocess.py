@@ -48,7 +48,8 @@ def test_halving_a_constant_keeps_it_and_halving_a_ramp_keeps_its_mean() -> None
     frame = Frame(native_shape=(32, 32), network_shape=(16, 16), top=0.0, left=0.0, rows=32.0, columns=32.0)
     np.testing.assert_allclose(frame.to_network(np.full((1, 32, 32), 7.0)), 7.0, atol=1e-5)
     ramp = np.broadcast_to(np.arange(32.0), (1, 32, 32))
-    np.testing.assert_allclose(frame.to_network(ramp)[0, :, 4:12], np.broadcast_to(np.arange(4, 12) * 2 + 0.5, (16, 8)), atol=1e-4)
+    expected = np.broadcast_to(np.arange(4, 12) * 2 + 0.5, (16, 8))
+    np.testing.assert_allclose(frame.to_network(ramp)[0, :, 4:12], expected, atol=1e-4)
 
 
 def test_a_box_beyond_the_image_is_filled_with_zero() -> None:
@@ -179,7 +180,9 @@ def test_settings_travel_as_a_dictionary() -> None:
     assert PreprocessSettings.from_dict(chosen.to_dict()) == chosen
 
 
-@pytest.mark.parametrize("change", [{"height": 0}, {"height": 10**9}, {"crop": "all"}, {"low_percentile": 99.5}, {"zoom": 1}])
+@pytest.mark.parametrize(
+    "change", [{"height": 0}, {"height": 10**9}, {"crop": "all"}, {"low_percentile": 99.5}, {"zoom": 1}]
+)
 def test_settings_out_of_range_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(UserError, match="preprocessing settings"):
         PreprocessSettings.from_dict({**PreprocessSettings().to_dict(), **change})

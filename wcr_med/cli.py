@@ -15,7 +15,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train segmentation networks that survive pruning, prune them once, show what it cost, ship a small ONNX file.\n\n"
+    help="Train segmentation networks that survive pruning, prune them once, show what it cost,"
+    " ship a small ONNX file.\n\n"
     "For research use only; not a medical device.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make a phantom, or audit a folder of images.")

@@ -31,7 +31,7 @@ class NiftiConfig(_Section):
     channels: tuple[str, ...] = Field(
         ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz"),
         min_length=1,
-        description="One file pattern a channel, in the network's order; a single pattern that matches a 4D file is split",
+        description="One file pattern a channel, in the network's order; or one pattern of a 4D file",
     )
     label: str = Field("*_seg.nii.gz", description="Pattern of the label file; every voxel above zero is lesion")
 

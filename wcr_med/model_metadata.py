@@ -153,7 +153,7 @@ def _require_types(values: dict[str, Any], source: str) -> None:
             )
 
 
-def _is_number(value: Any, *kinds: type) -> bool:
+def _is_number(value: Any, *kinds: type[int] | type[float]) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -16,6 +16,7 @@ Array = npt.NDArray[Any]
 Forward = Callable[[Array, Array, Array], Array]
 """(image_Schw float32 raw intensities, centre_C, spread_C) -> probability_Shw float32 in [0, 1]."""
 
+_LARGEST_GRID = 8192  # rows or columns; a file that asks for more is damaged or hostile
 INTENSITY_LIMIT = 5.0
 """Normalised intensities are clipped to this on both sides, so that one bright vessel cannot dominate."""
 
@@ -32,7 +33,7 @@ class PreprocessSettings:
         height: rows of the network's grid, at least 1.
         width: columns of the network's grid, at least 1.
         crop: "head" zooms to the box that holds the head in all slices; "none" takes the whole slice.
-        low_percentile: foreground intensities below this percentile count as this percentile when mean and spread are taken.
+        low_percentile: foreground intensities below this percentile count as this percentile in mean and spread.
         high_percentile: the same above.
     """
 
@@ -58,10 +59,10 @@ class PreprocessSettings:
             wrong = ", ".join(sorted(set(document) ^ known))
             raise UserError(f"preprocessing settings: fields missing or unknown: {wrong}; export the model again")
         settings = cls(**document)
-        sizes = (settings.height, settings.width)
-        valid = all(isinstance(size, int) and 1 <= size <= 8192 for size in sizes)
-        valid = valid and settings.crop in ("head", "none")
-        if not valid or not 0 <= settings.low_percentile < settings.high_percentile <= 100:
+        sizes = (document["height"], document["width"])
+        in_range = all(isinstance(size, int) and 1 <= size <= _LARGEST_GRID for size in sizes)
+        known_crop = document["crop"] in ("head", "none")
+        if not (in_range and known_crop and 0 <= settings.low_percentile < settings.high_percentile <= 100):
             raise UserError(
                 f"preprocessing settings: a value is out of range: {dict(document)}; export the model again"
             )
@@ -131,18 +132,18 @@ class Prepared:
 def prepare(image_SHWC: Array, settings: PreprocessSettings) -> Prepared:
     """Resample a volume to the network's grid and measure its intensities.
 
-    The statistics are those of the whole volume, of foreground voxels alone, with both tails clipped; so neither air nor
+    The statistics are those of the foreground of the whole volume, with both tails clipped; so neither air nor
     outliers move them. A channel without contrast (a missing sequence filled with a constant) becomes zero.
 
     Args:
-        image_SHWC: (slices, rows, columns, channels), any real dtype, finite. A volume of zeros is valid and stays zero.
+        image_SHWC: (slices, rows, columns, channels), any real dtype, finite. Zeros alone are valid and stay zero.
         settings: the grid, the crop and the percentiles.
 
     Raises:
         UserError: the array has another number of axes, no slices, or NaN or infinite values.
     """
     if image_SHWC.ndim != 4 or 0 in image_SHWC.shape:
-        raise UserError(f"an image of shape {image_SHWC.shape}: expected slices x rows x columns x channels, none zero")
+        raise UserError(f"image of shape {image_SHWC.shape}: expected slices x rows x columns x channels, none zero")
     if image_SHWC.dtype.kind == "f" and not np.isfinite(image_SHWC).all():
         raise UserError("the image holds NaN or infinite values; replace them before use")
     foreground_SHW = _foreground(image_SHWC)
@@ -193,7 +194,7 @@ def predict_volume(image_SHWC: Array, settings: PreprocessSettings, forward: For
 
 
 def _foreground(image_SHWC: Array) -> Array:
-    """Voxels brighter than a tenth of the bright level in at least half of the channels: one odd channel decides nothing."""
+    """Voxels brighter than a tenth of the bright level in at least half of the channels: no odd channel decides."""
     votes_SHW = np.zeros(image_SHWC.shape[:3], dtype=np.uint16)
     n_channels = image_SHWC.shape[3]
     for channel in range(n_channels):
@@ -253,8 +254,8 @@ def _extent(counts: Array) -> tuple[float, float]:
 def _resampling(n_in: int, n_out: int, *, start: float, extent: float) -> Array:
     """Linear interpolation with a triangle filter as a matrix (n_out, n_in), float32.
 
-    The filter widens when the grid gets coarser, so fine detail is averaged, not aliased. A row whose centre lies outside
-    the input is zero; every other row sums to one.
+    The filter widens when the grid gets coarser, so fine detail is averaged, not aliased. A row whose centre lies
+    outside the input is zero; every other row sums to one.
     """
     step = extent / n_out
     centres = start + (np.arange(n_out) + 0.5) * step
@@ -263,7 +264,8 @@ def _resampling(n_in: int, n_out: int, *, start: float, extent: float) -> Array:
     inside = (centres >= 0) & (centres <= n_in)
     weights[~inside] = 0.0
     total = weights.sum(axis=1, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0).astype(np.float32)
+    normalised: Array = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return normalised.astype(np.float32)
 
 
 def _apply(down: Array, across: Array, stack: Array) -> Array:
@@ -272,5 +274,5 @@ def _apply(down: Array, across: Array, stack: Array) -> Array:
     flat = stack.astype(np.float32).reshape(-1, n_columns)
     columns_first = np.swapaxes((flat @ across.T).reshape(-1, n_rows, across.shape[0]), 1, 2)
     resampled = (columns_first.reshape(-1, n_rows) @ down.T).reshape(-1, across.shape[0], down.shape[0])
-    result: Array = np.ascontiguousarray(np.swapaxes(resampled, 1, 2)).reshape(*leading, down.shape[0], across.shape[0])
-    return result
+    result = np.ascontiguousarray(np.swapaxes(resampled, 1, 2))
+    return result.reshape(*leading, down.shape[0], across.shape[0])

@@ -28,7 +28,7 @@ def provenance(*, seed: int | None) -> dict[str, Any]:
         seed: the seed of the run, or `None` where nothing is random.
 
     Returns:
-        `seed`, `commit` (with "+changes" where the working tree differs from it; `None` outside a repository, unless the
+        `seed`, `commit` (with "+changes" where the working tree differs; `None` outside a repository, unless the
         environment variable WCR_MED_COMMIT names one), `versions` of the packages that decide results, `python`,
         `platform` and `processor`. Nothing in it names a user, a host or a path.
     """

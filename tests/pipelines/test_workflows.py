@@ -17,6 +17,7 @@ from wcr_med.stages.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 METADATA = ROOT / "configs" / "metadata.json"
 
+_VERSIONS = ("version", "monai_version", "pytorch_version", "numpy_version")
 _TENSOR = {
     "type": "object",
     "required": [
@@ -41,11 +42,10 @@ _TENSOR = {
 _SCHEMA = {
     "type": "object",
     "required": [
-        "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task", "description",
-        "authors", "copyright", "network_data_format",
+        *_VERSIONS, "required_packages_version", "task", "description", "authors", "copyright", "network_data_format",
     ],
     "properties": {
-        **{name: {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"} for name in ("version", "monai_version", "pytorch_version", "numpy_version")},
+        **{name: {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"} for name in _VERSIONS},
         "schema": {"type": "string", "pattern": "^https://.*json$"},
         "changelog": {"type": "object", "additionalProperties": {"type": "string"}},
         "required_packages_version": {"type": "object", "additionalProperties": {"type": "string"}},

@@ -36,8 +36,8 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
     result = EvaluationResult.load(folder / "metrics.json")
     dice = result.averages["dice_patient"]
     return (
-        f"{name}: dice_patient {dice.value:.4f}, f1_pooled {result.value('f1_pooled'):.4f} on {len(result.rows)} patients,"
-        f" threshold {result.threshold:g}; see {folder}"
+        f"{name}: dice_patient {dice.value:.4f}, f1_pooled {result.value('f1_pooled'):.4f}"
+        f" on {len(result.rows)} patients, threshold {result.threshold:g}; see {folder}"
     )
 
 

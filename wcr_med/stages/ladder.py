@@ -1,4 +1,4 @@
-"""Sparsity against Dice: prune to each sparsity, with and without re-estimated statistics, and score the test patients."""
+"""Sparsity against Dice: each sparsity with and without re-estimated statistics, on test patients."""
 
 import logging
 from pathlib import Path

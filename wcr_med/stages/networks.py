@@ -37,8 +37,8 @@ def open_model(workspace: Workspace, name: str) -> tuple[nn.Module, ModelArtefac
     if differing:
         field = differing[0]
         raise UserError(
-            f"{path}: model.{field} is {artefact.model_config.get(field)} in the file and {expected[field]} in the configuration;"
-            " use the configuration it was trained with, or train again in another --out"
+            f"{path}: model.{field} is {artefact.model_config.get(field)} in the file and {expected[field]}"
+            " in the configuration; use the configuration it was trained with, or train again in another --out"
         )
     if artefact.settings != workspace.settings:
         raise UserError(
