@@ -7,6 +7,10 @@ Every round runs one step of each variant, in an order that rotates, so that a m
 all of them alike. A step is forward, loss, backward, the term, and SGD. Two figures a variant: the median of its whole
 step against the step without a term in the same round, and the time inside the term alone as a share of that step. The
 second is the sharper one, since whole steps vary by more than a cheap term costs.
+
+On a busy machine give --threads 1: threads that wait for a neighbour who holds their core slow the many short
+operations of a term far more than the few long ones of a step. The term costs the same at any size and batch, so that its share at a
+smaller batch bounds the share at a larger one.
 """
 
 import argparse
