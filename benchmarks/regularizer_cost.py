@@ -9,8 +9,8 @@ step against the step without a term in the same round, and the time inside the 
 second is the sharper one, since whole steps vary by more than a cheap term costs.
 
 On a busy machine give --threads 1: threads that wait for a neighbour who holds their core slow the many short
-operations of a term far more than the few long ones of a step. The term costs the same at any size and batch, so that its share at a
-smaller batch bounds the share at a larger one.
+operations of a term far more than the few long ones of a step. The term costs the same at any size and batch, so its
+share at a smaller batch bounds the share at a larger one.
 """
 
 import argparse
