@@ -90,7 +90,7 @@ def parity(
         n_slices: how many slices to compare at most.
 
     Raises:
-        UserError: there are no volumes, or ONNX Runtime cannot load or run the file.
+        UserError: there are no volumes.
     """
     session = _open(onnx_path)
     logit_difference, dice_difference = 0.0, 0.0
@@ -166,6 +166,7 @@ def _onnx_logits(session: onnxruntime.InferenceSession, prepared: Prepared, chos
 def _open(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

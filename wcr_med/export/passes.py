@@ -176,11 +176,8 @@ def _read_names(graph: GraphProto) -> Iterator[str]:
     for node in graph.node:
         yield from (name for name in node.input if name)
         for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
+            if attribute.type == AttributeProto.GRAPH:  # branches and loop bodies
                 yield from _read_names(attribute.g)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for inner in attribute.graphs:
-                    yield from _read_names(inner)
 
 
 def _keep(field: Any, entries: Iterable[Any]) -> None:

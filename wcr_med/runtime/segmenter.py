@@ -34,6 +34,9 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 class Segmenter:
     """A network that is ready to segment. Make one with `Segmenter.from_file`.
 
+    ONNX Runtime is asked to take denormal numbers (below 1.2e-38) for zero. It sets this for good in the thread that
+    opens the first session of a process, so other arithmetic of that thread does the same from then on.
+
     Attributes:
         metadata: what the file says about itself.
         source: the file's path, for messages.
@@ -99,9 +102,7 @@ class Segmenter:
         try:
             probability_S1hw = self._session.run([OUTPUTS[1]], feed)[0]
         except _ORT_ERRORS as error:
-            raise UserError(
-                f"{self.source}: ONNX Runtime cannot run it ({_first_line(error)}); export it again"
-            ) from error
+            raise UserError(f"{self.source}: ONNX Runtime cannot run it ({_reason(error)}); export it again") from error
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw
 
@@ -119,7 +120,7 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except _ORT_ERRORS as error:
         raise UserError(
-            f"{path}: not a whole ONNX model ({_first_line(error)}); copy it again or export the network again"
+            f"{path}: not a whole ONNX model ({_reason(error)}); copy it again or export the network again"
         ) from error
 
 
@@ -148,5 +149,6 @@ def _fits(found: list[int | str | None], expected: tuple[int | None, ...]) -> bo
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:200]
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's own words, without its error codes and the path, which stand before "failed:"."""
+    return str(error).rsplit("failed:", 1)[-1].strip().split("\n", 1)[0].rstrip(".")[:200]
