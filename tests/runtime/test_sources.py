@@ -83,6 +83,12 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, names: tuple[str, ...], ta
         raise AssertionError(failure.message)
 
 
+def test_with_one_pattern_each_file_that_it_matches_is_a_volume(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "scans", "a_img.nii.gz", "b_img.nii.gz", "b_seg.nii.gz")
+    found = find_sources([folder], channel_files=["*_img.nii.gz"])
+    assert shown(found) == [("a_img", "nifti", ("a_img.nii.gz",)), ("b_img", "nifti", ("b_img.nii.gz",))]
+
+
 def test_two_volumes_of_one_name(tmp_path: Path) -> None:
     touch(tmp_path, "x/case/s.png", "y/case/s.png")
     found = find_sources([tmp_path / "x" / "case", tmp_path / "y" / "case"])

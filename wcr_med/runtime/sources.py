@@ -81,9 +81,9 @@ def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAU
 
     - A folder with `<name>_<number>.tif` files is a kaggle_3m patient; masks in it are ignored.
     - A folder with other PNG or TIFF files is one volume, its slices in natural order (2 before 10); `*_mask.*` are
-    ignored.
+      ignored.
     - A folder with NIfTI files is one volume if each pattern matches one file; if none matches any, each file is a
-    volume.
+      volume. Where there is but one pattern, each file that it matches is a volume.
     - Any other folder is searched one level deeper.
     - PNG and TIFF files given by name form one volume for each folder they lie in, in the order given.
     - A NIfTI file given by name is a volume.
@@ -158,6 +158,8 @@ def _nifti_sources(name: str, folder: Path, files: list[Path], channel_files: Se
     matches = [[path for path in files if fnmatchcase(path.name, pattern)] for pattern in channel_files]
     if not any(matches):
         return [_nifti_file(path) for path in files]
+    if len(matches) == 1 and len(matches[0]) > 1:  # each holds all channels, so each is a volume
+        return [_nifti_file(path) for path in matches[0]]
     for pattern, matching in zip(channel_files, matches, strict=True):
         if len(matching) != 1:
             raise UserError(f"{folder}: {len(matching)} files match {pattern}, one is needed; rename or remove files")

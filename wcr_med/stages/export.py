@@ -44,7 +44,7 @@ def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -
     model, artefact = open_model(workspace, name)
     volumes = (load_volume(entry) for entry in patients.of(patients.split.test))
     data = workspace.config.data
-    channel_files = data.nifti.channels if data.format == "nifti" and len(data.nifti.channels) > 1 else None
+    channel_files = data.nifti.channels if data.format == "nifti" else None
     result = export_model(
         model, artefact, workspace.config.export, parity_volumes=volumes, out_path=target, channel_files=channel_files
     )
