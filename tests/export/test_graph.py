@@ -7,9 +7,7 @@ import torch
 from torch import nn
 
 from tests.exported import open_session, small_network, tiny_network
-from wcr_med.config import ModelConfig
 from wcr_med.export import ExportResult, build_graph, to_onnx
-from wcr_med.models import build_model
 from wcr_med.preprocess import PreprocessSettings, normalise
 
 
@@ -85,20 +83,3 @@ def assert_same_function(model: nn.Module, proto: onnx.ModelProto, shape: tuple[
     feed = {"image": image.numpy(), "centre": np.zeros(channels, np.float32), "spread": np.ones(channels, np.float32)}
     with torch.inference_mode():
         np.testing.assert_allclose(open_session(proto).run(["logits"], feed)[0], model(image).numpy(), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        ModelConfig(name="monai_unet", features=2),
-        ModelConfig(name="basic_unet", features=2, in_channels=1),
-        ModelConfig(name="smp_unet", encoder="resnet18"),
-    ],
-    ids=lambda config: config.name,
-)
-def test_other_networks_become_the_same_function(config: ModelConfig) -> None:
-    model = build_model(config, seed=0).eval()
-    built = build_graph(model, PreprocessSettings(height=32, width=32), in_channels=config.in_channels, storage="gap8")
-    assert_same_function(model, built.model, (2, config.in_channels, 32, 32))
-    assert built.batch_norms_kept == {}
-    assert "BatchNormalization" not in operators(built.model)

@@ -2,17 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact, load_model, save_model
-from wcr_med.config import ModelConfig
+from wcr_med.config import ExportConfig, ModelConfig
+from wcr_med.export import export_model
 from wcr_med.models import PaddedNetwork, build_model, prunable_parameters, sparsity
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.pruning import make_mask, n_to_prune, prune_, reestimate_statistics_
 from wcr_med.regularizers import L1, WCR, HoyerSquare, Regularizer
+from wcr_med.runtime import Segmenter
+from wcr_med.volumes import Volume
 
 CONFIGS = {
     "buda_unet": ModelConfig(name="buda_unet", features=4),
@@ -31,6 +35,13 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
 @pytest.fixture
 def model(config: ModelConfig) -> PaddedNetwork:
     return build_model(config, seed=0)
+
+
+def volume(config: ModelConfig) -> Volume:
+    image_SHWC = np.random.default_rng(0).integers(1, 255, (3, 40, 40, config.in_channels)).astype(np.uint8)
+    mask_SHW = (image_SHWC[..., 0] > 200).astype(np.uint8)
+    names = ("1", "2", "3")
+    return Volume(patient_id="C", image_SHWC=image_SHWC, mask_SHW=mask_SHW, spacing_mm=None, names=names, nifti=None)
 
 
 def images(config: ModelConfig, height: int = 64, width: int = 64, n: int = 2) -> torch.Tensor:
@@ -132,6 +143,29 @@ def test_saves_and_loads_bit_for_bit(config: ModelConfig, model: PaddedNetwork, 
     assert not loaded.training
     assert list(loaded.state_dict()) == list(model.state_dict())
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("size", [32, 40])  # 40 is no multiple of what the networks need: they pad
+def test_a_pruned_one_exports_and_answers_as_pytorch_does(
+    config: ModelConfig, model: PaddedNetwork, tmp_path: Path, size: int
+) -> None:
+    prune_(model, make_mask(model, "global_magnitude", 0.9))
+    reestimate_statistics_(model, [images(config)])
+    artefact = ModelArtefact(
+        model_config=config.model_dump(mode="json"),
+        preprocess=PreprocessSettings(height=size, width=size).to_dict(),
+        split_hash="0" * 64,
+        trained_on=("A",),
+        validated_on=("B",),
+        threshold=0.5,
+    )
+    result = export_model(
+        model.eval(), artefact, ExportConfig(), parity_volumes=[volume(config)], out_path=tmp_path / "network.onnx"
+    )
+    assert result.parity.n_slices == 3
+    assert result.batch_norms_kept == {}
+    assert result.size_bytes < result.dense_size_bytes
+    assert Segmenter.from_file(result.path).mask(volume(config).image_SHWC).shape == (3, 40, 40)
 
 
 def test_statistics_are_reestimated_in_every_batch_norm(config: ModelConfig, model: PaddedNetwork) -> None:
