@@ -99,7 +99,7 @@ def prepare_cache(
         settings: grid, crop and intensity statistics.
         folder: holds one folder a key; made where it is missing.
         workers: threads that read and prepare volumes.
-        progress: show a bar.
+        progress: show progress.
 
     Raises:
         UserError: no patients, an unreadable file, a patient without masks or with another number of channels, or

@@ -35,6 +35,7 @@ def evaluate_patients(
     threshold: float,
     config: EvaluationConfig,
     seed: int = 0,
+    split_hash: str | None = None,
     distances: bool = True,
     progress: bool = False,
     keep: Path | None = None,
@@ -47,8 +48,9 @@ def evaluate_patients(
         threshold: a pixel is foreground where its probability is at least this; in (0, 1).
         config: tolerances, level and resamples of the intervals.
         seed: of the bootstrap.
+        split_hash: of the partition that the patients come from; goes into the result.
         distances: also measure surfaces; without them a volume is scored about ten times faster.
-        progress: show a bar, on a terminal alone.
+        progress: show progress.
         keep: folder for the predicted masks, one `<patient_id>.npz` each; `load_prediction` reads them.
 
     Raises:
@@ -82,7 +84,9 @@ def evaluate_patients(
     for tolerance in rows[0].nsd:
         terms[f"mean_nsd_{tolerance}px"] = mean_terms(np.array([row.nsd[tolerance] for row in rows]))
     with_intervals = averages(terms, confidence=config.confidence, resamples=config.resamples, seed=seed)
-    return EvaluationResult(threshold=threshold, rows=tuple(rows), averages=with_intervals, seed=seed)
+    return EvaluationResult(
+        threshold=threshold, rows=tuple(rows), averages=with_intervals, seed=seed, split_hash=split_hash
+    )
 
 
 def score_patient(

@@ -95,12 +95,14 @@ class EvaluationResult:
         rows: one for each patient, in the order they were given.
         averages: by name, see `wcr_med.metrics.averages.DEFINITIONS` and `mean_*` of single scores.
         seed: of the bootstrap.
+        split_hash: of the partition whose patients these are; `None` where it is not known.
     """
 
     threshold: float
     rows: tuple[PatientRow, ...]
     averages: Mapping[str, Average]
     seed: int
+    split_hash: str | None = None
 
     @property
     def n_both_empty(self) -> int:
@@ -123,6 +125,7 @@ class EvaluationResult:
             "definitions": {**DEFINITIONS, **SCORE_DEFINITIONS},
             "threshold": self.threshold,
             "seed": self.seed,
+            "split_hash": self.split_hash,
             "n_patients": len(self.rows),
             "n_both_empty": self.n_both_empty,
             "n_reference_empty": sum(row.empty in ("both", "reference") for row in self.rows),
@@ -145,6 +148,7 @@ class EvaluationResult:
             return cls(
                 threshold=document["threshold"],
                 seed=document["seed"],
+                split_hash=document.get("split_hash"),
                 rows=tuple(PatientRow.from_dict(row) for row in document["patients"]),
                 averages={name: _average(entry) for name, entry in document["averages"].items()},
             )

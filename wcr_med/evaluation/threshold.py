@@ -56,7 +56,7 @@ def choose_threshold(
     Args:
         predictor: raw volume to probabilities on the same grid.
         entries: validation patients.
-        progress: show a bar, on a terminal alone.
+        progress: show progress.
 
     Raises:
         UserError: there are no patients, or none of them has a tumour.
