@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from wcr_med.config import DataConfig
 from wcr_med.data.index import PatientEntry, index_patients, load_volume
-from wcr_med.data.phantom import make_phantom
+from wcr_med.data.phantom import is_phantom, make_phantom
 from wcr_med.data.phantom_anatomy import draw_head, smooth_noise
 from wcr_med.errors import UserError
 
@@ -126,6 +126,11 @@ def test_the_table_lists_every_patient_and_the_columns_of_the_real_one(phantom_r
         key=lambda name: name[-4:],
     )
     assert {"gender", "age_at_initial_pathologic", "histological_type", "death01"} <= set(rows[0])
+
+
+def test_it_can_be_told_from_images_of_patients(phantom_root: Path) -> None:
+    assert is_phantom(phantom_root)
+    assert not is_phantom(next(path for path in phantom_root.iterdir() if path.is_dir()))
 
 
 def test_masks_are_0_and_255(phantom_root: Path) -> None:

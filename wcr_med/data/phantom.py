@@ -17,13 +17,14 @@ from PIL import Image
 
 from wcr_med.data.phantom_anatomy import Array, Head, draw_head, smooth_noise
 from wcr_med.errors import UserError
-from wcr_med.files import atomic_folder
+from wcr_med.files import atomic_folder, write_json
 
 DEFAULT_SLICES = (20, 28)
 _MISSING_EVERY = 8  # one patient in so many lacks a sequence, as 9 of 110 in the real data
 _TUMOUR_FREE_EVERY = 20
 _SMALLEST_SIZE = 32
 _FLAIR = 1
+_MARKER = "phantom.json"  # tells a phantom from images of patients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ _CSV_COLUMNS = {
 def make_phantom(
     root: Path, *, n_patients: int, seed: int, size: int = 256, slices: tuple[int, int] = DEFAULT_SLICES
 ) -> Path:
-    """Write a phantom data set: one folder a patient with RGB slices and masks, and `data.csv`.
+    """Write a phantom data set: one folder a patient with RGB slices and masks, `data.csv`, and what made it.
 
     Patients come from four institutions that differ in brightness, noise and field of view. The first and the last
     slice of each patient hold no tumour. One patient in eight (at least one of four or more) lacks the post-contrast
@@ -123,7 +124,13 @@ def make_phantom(
             writer = csv.writer(stream)
             writer.writerow(["Patient", *_CSV_COLUMNS])
             writer.writerows(rows)
+        write_json(folder / _MARKER, {"made_by": "wcr-med", "n_patients": n_patients, "seed": seed})
     return root
+
+
+def is_phantom(root: Path) -> bool:
+    """Whether `make_phantom` wrote this folder."""
+    return (root / _MARKER).is_file()
 
 
 def _check_arguments(root: Path, n_patients: int, size: int, slices: tuple[int, int]) -> None:
