@@ -31,6 +31,8 @@ def test_says_what_a_reader_must_know(document):
     assert "Seed 3" in text
     assert document.command in text
     assert "Dice = 2 tp / (2 tp + fp + fn)" in text
+    assert "95 % intervals, bootstrap over patients (BCa for the mean)" in text
+    assert "count one slice as one pixel" in text
 
 
 def test_the_numbers_are_those_of_the_evaluations(document):

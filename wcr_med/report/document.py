@@ -20,6 +20,7 @@ class Score:
         low: lower end of the interval, `None` where there is none; `high` likewise the upper.
         n_patients: how many patients it rests on.
         method: of the interval: "BCa", "percentile", or "none".
+        confidence: level of the interval, 0.95 for 95 %; `None` where there is none.
     """
 
     value: float
@@ -27,6 +28,7 @@ class Score:
     high: float | None
     n_patients: int
     method: str
+    confidence: float | None = None
 
     @classmethod
     def from_average(cls, average: Average) -> "Score":
@@ -38,6 +40,7 @@ class Score:
             high=interval.high if interval else None,
             n_patients=average.n_patients,
             method=interval.method if interval else "none",
+            confidence=interval.confidence if interval else None,
         )
 
 
@@ -46,7 +49,7 @@ class DataSummary:
     """Whose images.
 
     Attributes:
-        source: what the images are, in words: "kaggle_3m" or "phantom (made by wcr-med, not patients)".
+        source: what the images are, in words: "images in kaggle_3m layout", or that they are a phantom.
         n_train: patients that trained; `n_validation` and `n_test` likewise.
         split_method: "holdout" or "fold 2 of 5".
         split_hash: SHA-256 of the partition.

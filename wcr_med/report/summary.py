@@ -183,12 +183,17 @@ def _background(document: SummaryDocument) -> str:
 
 
 def _definitions(document: SummaryDocument) -> str:
-    method = document.pruned.scores["dice_patient"].method
+    mean = document.pruned.scores["dice_patient"]
+    intervals = ""
+    if mean.confidence is not None:
+        level = _percent(mean.confidence)
+        intervals = f"In brackets: {level} intervals, bootstrap over patients ({mean.method} for the mean). "
     return (
         "Dice = 2 tp / (2 tp + fp + fn), equal to F1. Every patient is one volume, scored on the grid of its own "
         "files. Nothing to find and nothing found: no score, counted apart. A false alarm or a missed tumour: Dice 0, "
         "and the diagonal of the volume as HD95, the larger of the two directed 95th percentiles of surface distance. "
-        f"Intervals: bootstrap over patients ({method} for the mean). Sparsity: share of weights that are exactly zero."
+        "Distances are in three dimensions and in pixels of the slice; files without a spacing count one slice as one "
+        f"pixel. {intervals}Sparsity: share of weights that are exactly zero."
     )
 
 

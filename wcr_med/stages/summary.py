@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wcr_med.artefacts import ModelArtefact
+from wcr_med.data.phantom import is_phantom
 from wcr_med.evaluation import EvaluationResult, compare_paired
 from wcr_med.files import read_json
 from wcr_med.models import SparsityReport
@@ -77,7 +78,7 @@ def summary_stage(workspace: Workspace) -> None:
         export=_export(workspace, pruned_id),
         provenance=provenance(seed=config.seed),
         threshold_source="validation" if config.evaluation.threshold == "auto" else "configuration",
-        notes=_notes(workspace),
+        notes=_notes(workspace, dense),
     )
     write_summary(out, document)
 
@@ -120,9 +121,13 @@ def _training(dense: ModelArtefact) -> TrainingSummary:
 
 def _data(workspace: Workspace, patients: Patients) -> DataSummary:
     split = patients.split
-    phantom = workspace.config.data.phantom_patients > 0
+    data = workspace.config.data
     return DataSummary(
-        source="a phantom that this package made; no real patients" if phantom else workspace.config.data.format,
+        source=(
+            "a phantom that this package made; no real patients"
+            if is_phantom(data.root)
+            else f"images in {data.format} layout"
+        ),
         n_train=len(split.train),
         n_validation=len(split.validation),
         n_test=len(split.test),
@@ -159,9 +164,15 @@ def _command(workspace: Workspace) -> str:
     return f"wcr-med run --config {workspace.out / 'config.yaml'} --out {workspace.out}"
 
 
-def _notes(workspace: Workspace) -> tuple[str, ...]:
+def _notes(workspace: Workspace, dense: ModelArtefact) -> tuple[str, ...]:
+    notes = []
     audit_path = workspace.out / "audit.json"
-    if not audit_path.exists():
-        return ()
-    warnings = sum(finding["severity"] == "warning" for finding in read_json(audit_path)["findings"])
-    return (f"the audit of the images has {warnings} warnings; see audit.json",) if warnings else ()
+    if audit_path.exists():
+        warnings = sum(finding["severity"] == "warning" for finding in read_json(audit_path)["findings"])
+        if warnings:
+            notes.append(f"the audit of the images has {warnings} warnings; see audit.json")
+    # Finished stages are kept, so the code that trained need not be the code that writes this.
+    trained, now = dense.provenance.get("commit"), provenance(seed=None)["commit"]
+    if trained != now:
+        notes.append(f"the dense network was trained at commit {trained or 'unknown'}; the provenance below is later")
+    return tuple(notes)
