@@ -16,6 +16,7 @@ from wcr_med.evaluation import EvaluationResult
 from wcr_med.models import sparsity
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.evaluate import evaluate_stage
+from wcr_med.stages.ladder import ladder_stage
 from wcr_med.stages.prune import prune_stage
 from wcr_med.stages.run import plan, run_stages
 from wcr_med.stages.summary import summary_stage
@@ -44,6 +45,8 @@ def test_every_artefact_carries_the_split(finished: Workspace) -> None:
         assert Segmenter.from_file(finished.onnx_path(name)).metadata.split_hash == split.hash
     summary = json.loads((finished.out / "summary.json").read_text())
     assert summary["data"]["split_hash"] == split.hash
+    for folder in ("evaluation/dense", "evaluation/pruned-90-onnx", "ladder/90"):
+        assert EvaluationResult.load(finished.out / folder / "metrics.json").split_hash == split.hash
 
 
 def test_the_resolved_configuration_is_saved(finished: Workspace) -> None:
@@ -134,10 +137,24 @@ def test_a_network_is_never_tested_on_patients_it_saw(finished: Workspace, tmp_p
         evaluate_stage(other, "dense", onnx=True)
 
 
-def test_a_changed_split_in_the_same_folder_is_refused(finished: Workspace, tmp_path: Path) -> None:
+def test_a_network_of_another_split_is_not_pruned(finished: Workspace, tmp_path: Path) -> None:
+    other = changed(finished, tmp_path / "other", "split.seed=1")
+    (other.out / "models").mkdir(parents=True)
+    shutil.copy(finished.model_path("dense"), other.model_path("dense"))
+    for stage in (prune_stage, ladder_stage):
+        with pytest.raises(UserError, match="trained on another split"):
+            stage(other)
+    assert [path.name for path in (other.out / "models").iterdir()] == ["dense.safetensors"]
+
+
+def test_a_changed_split_in_the_same_folder_is_refused_and_the_folder_stays(
+    finished: Workspace, tmp_path: Path
+) -> None:
     workspace = copied(finished, tmp_path / "run", "split.seed=1")
-    with pytest.raises(UserError, match=r"split\.json"):
-        evaluate_stage(workspace, "dense")
+    for stage in (run_stages, lambda opened: evaluate_stage(opened, "dense")):
+        with pytest.raises(UserError, match=r"split\.json"):
+            stage(workspace)
+    assert load_config(workspace.out / "config.yaml") == finished.config
 
 
 def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_path: Path) -> None:
@@ -150,6 +167,25 @@ def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_p
         evaluate_stage(copied(finished, tmp_path / "run"), "pruned-50", onnx=True)
     with pytest.raises(UserError, match="no such file"):
         summary_stage(empty)
+
+
+def test_channels_that_the_network_does_not_take_are_named(finished: Workspace, tmp_path: Path) -> None:
+    workspace = changed(finished, tmp_path / "grey", "model.in_channels=1")
+    with pytest.raises(UserError, match=r"model\.in_channels is 1, but the images have 3 channels"):
+        run_stages(workspace)
+
+
+def test_the_summary_says_that_the_patients_are_a_phantom(finished: Workspace) -> None:
+    assert "a phantom that this package made; no real patients" in (finished.out / "summary.md").read_text()
+
+
+def test_an_older_commit_of_the_network_is_told(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = copied(finished, tmp_path / "run")
+    monkeypatch.setattr("wcr_med.stages.summary.provenance", lambda *, seed: {"seed": seed, "commit": "later"})
+    summary_stage(workspace)
+    assert "the dense network was trained at commit" in (workspace.out / "summary.md").read_text()
 
 
 def test_the_plan_writes_nothing(finished: Workspace, tmp_path: Path) -> None:

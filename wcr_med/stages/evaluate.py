@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from wcr_med.errors import UserError
-from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients, torch_predictor
+from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.inputs import Patients, open_patients
-from wcr_med.stages.networks import open_model, require_model
+from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
 
@@ -30,7 +30,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "split": patients.split.hash,
         },
         inputs=[path],
-        outputs=[folder / "metrics.json", folder / "per_patient.csv"],
+        outputs=[folder / "metrics.json", folder / "per_patient.csv", folder / "masks"],
         work=lambda: _evaluate(workspace, patients, path, folder),
     )
     result = EvaluationResult.load(folder / "metrics.json")
@@ -76,7 +76,7 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
     else:
         model, artefact = open_model(workspace, path.stem)
         artefact.refuse_leak(test)
-        predictor = torch_predictor(model, artefact.settings, batch_size=config.evaluation.batch_size)
+        predictor = open_predictor(workspace, model)
         threshold = artefact.threshold
     if threshold is None:
         raise UserError(f"{path}: holds no operating threshold; train or prune it again")
@@ -86,6 +86,7 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
         threshold=threshold,
         config=config.evaluation,
         seed=config.seed,
+        split_hash=patients.split.hash,
         progress=True,
         keep=folder / "masks",
     )

@@ -61,10 +61,22 @@ def ensure_phantom(config: DataConfig) -> None:
 
 
 def open_cache(workspace: Workspace, patients: Patients) -> SliceCache:
-    """The prepared slices of all patients; made on the first call, opened within a second later."""
-    return prepare_cache(
-        patients.entries, workspace.settings, workspace.config.data.cache, workers=available_cores(), progress=True
+    """The prepared slices of all patients; made on the first call, opened within a second later.
+
+    Raises:
+        UserError: a patient's files are bad, or the images have another number of channels than the network takes.
+    """
+    config = workspace.config
+    cache = prepare_cache(
+        patients.entries, workspace.settings, config.data.cache, workers=available_cores(), progress=True
     )
+    n_channels = cache.images_NChw.shape[1]
+    if n_channels != config.model.in_channels:
+        raise UserError(
+            f"model.in_channels is {config.model.in_channels}, but the images have {n_channels} channels;"
+            f" set model.in_channels to {n_channels}"
+        )
+    return cache
 
 
 def check_data(workspace: Workspace) -> None:

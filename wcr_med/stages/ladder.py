@@ -1,13 +1,14 @@
 """Sparsity against Dice: each sparsity with and without re-estimated statistics, on test patients."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wcr_med.errors import UserError
-from wcr_med.evaluation import EvaluationResult, evaluate_patients, torch_predictor
+from wcr_med.evaluation import evaluate_patients
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
-from wcr_med.stages.networks import open_model, require_model
+from wcr_med.stages.networks import open_dense, open_predictor, require_model
 from wcr_med.stages.prune import pruned_copy
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace
@@ -22,7 +23,7 @@ def ladder_stage(workspace: Workspace) -> None:
     """
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
-    open_model(workspace, DENSE)[1].refuse_leak(patients.split.test)
+    open_dense(workspace, patients.split)[1].refuse_leak(patients.split.test)
     for sparsity in workspace.config.pruning.ladder:
         for reestimate in (False, True):
             folder = rung_folder(workspace, sparsity, reestimate=reestimate)
@@ -31,7 +32,7 @@ def ladder_stage(workspace: Workspace) -> None:
                 key=_key(workspace, patients, sparsity, reestimate=reestimate),
                 inputs=[dense],
                 outputs=[folder / "metrics.json"],
-                work=lambda s=sparsity, r=reestimate, f=folder: _score(workspace, patients, s, r, f),  # type: ignore[misc]
+                work=partial(_score, workspace, patients, sparsity, reestimate, folder),
             )
 
 
@@ -55,18 +56,18 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, *, reestimat
 def _score(workspace: Workspace, patients: Patients, sparsity: float, reestimate: bool, folder: Path) -> None:
     config = workspace.config
     cache = open_cache(workspace, patients)
-    dense = open_model(workspace, DENSE)
+    dense = open_dense(workspace, patients.split)
     model, artefact, _ = pruned_copy(workspace, cache, patients, dense, sparsity=sparsity, reestimate=reestimate)
     artefact = with_threshold(workspace, patients, model, artefact)
     if artefact.threshold is None:
         raise UserError("no operating threshold was chosen; set evaluation.threshold")
-    predictor = torch_predictor(model, artefact.settings, batch_size=config.evaluation.batch_size)
-    result: EvaluationResult = evaluate_patients(
-        predictor,
+    result = evaluate_patients(
+        open_predictor(workspace, model),
         patients.of(patients.split.test),
         threshold=artefact.threshold,
         config=config.evaluation,
         seed=config.seed,
+        split_hash=patients.split.hash,
         distances=False,
         progress=True,
     )

@@ -5,8 +5,11 @@ from pathlib import Path
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact, load_model
+from wcr_med.data.split import Split
 from wcr_med.errors import UserError
-from wcr_med.stages.workspace import Workspace
+from wcr_med.evaluation import Predictor, torch_predictor
+from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.training.processor import choose_processor
 
 
 def require_model(workspace: Workspace, name: str) -> Path:
@@ -44,5 +47,33 @@ def open_model(workspace: Workspace, name: str) -> tuple[nn.Module, ModelArtefac
         raise UserError(
             f"{path}: was trained with other preprocessing than the configuration's section preprocess;"
             " use the configuration it was trained with, or train again in another --out"
+        )
+    return model, artefact
+
+
+def open_predictor(workspace: Workspace, model: nn.Module) -> Predictor:
+    """The network as a predictor on the device of `training.device`, to which it is moved."""
+    return torch_predictor(
+        model,
+        workspace.settings,
+        batch_size=workspace.config.evaluation.batch_size,
+        device=choose_processor(workspace.config.training).device,
+    )
+
+
+def open_dense(workspace: Workspace, split: Split) -> tuple[nn.Module, ModelArtefact]:
+    """Load the dense network to prune it.
+
+    Pruning looks at more patients: at training patients for the statistics, at validation patients for the threshold.
+    The result names those of the dense network alone, so both must come from one split.
+
+    Raises:
+        UserError: see `open_model`; or it was trained on another split than `split`.
+    """
+    model, artefact = open_model(workspace, DENSE)
+    if artefact.split_hash != split.hash:
+        raise UserError(
+            f"{workspace.model_path(DENSE)}: was trained on another split than {workspace.split_path}; prune it in the"
+            " run folder it comes from, or train again here"
         )
     return model, artefact

@@ -12,9 +12,10 @@ from wcr_med.data.dataset import balanced_rows
 from wcr_med.models import sparsity as measure_sparsity
 from wcr_med.pruning import Mask, make_mask, prune_, reestimate_statistics_
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
-from wcr_med.stages.networks import open_model, require_model
+from wcr_med.stages.networks import open_dense, open_model, require_model
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.training.processor import choose_processor
 
 _BATCH = 32
 
@@ -60,13 +61,18 @@ def pruned_copy(
     sparsity: float,
     reestimate: bool,
 ) -> tuple[nn.Module, ModelArtefact, Mask]:
-    """Prune the given network in place and repair it; the artefact records each step. No threshold is chosen yet."""
+    """Prune the given network in place and repair it; the artefact records each step. No threshold is chosen yet.
+
+    The network may end on another device than the CPU.
+    """
     model, artefact = dense
     config = workspace.config.pruning
     mask = make_mask(model, config.score, sparsity)
     artefact = artefact.with_step("prune", score=config.score, **prune_(model, mask).to_dict())
     if reestimate:
-        report = reestimate_statistics_(model, training_images(workspace, cache, patients))
+        device = choose_processor(workspace.config.training).device
+        images = (batch.to(device) for batch in training_images(workspace, cache, patients))
+        report = reestimate_statistics_(model.to(device), images)
         artefact = artefact.with_step("reestimate_statistics", **report)
     return model, artefact, mask
 
@@ -91,7 +97,7 @@ def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
         workspace,
         open_cache(workspace, patients),
         patients,
-        open_model(workspace, DENSE),
+        open_dense(workspace, patients.split),
         sparsity=config.sparsity,
         reestimate=config.reestimate_statistics,
     )

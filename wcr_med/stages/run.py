@@ -14,7 +14,7 @@ from wcr_med.stages.ladder import ladder_stage
 from wcr_med.stages.prune import prune_stage
 from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name, save_config
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,6 @@ def run_stages(workspace: Workspace) -> None:
     Raises:
         UserError: a stage cannot go on; what was finished before stays.
     """
-    save_config(workspace)
     check_data(workspace)
     train_stage(workspace)
     prune_stage(workspace)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact
-from wcr_med.evaluation import choose_threshold, torch_predictor
+from wcr_med.evaluation import choose_threshold
 from wcr_med.stages.inputs import Patients
+from wcr_med.stages.networks import open_predictor
 from wcr_med.stages.workspace import Workspace
 
 
@@ -20,8 +21,7 @@ def with_threshold(
     config = workspace.config.evaluation
     if config.threshold != "auto":
         return replace(artefact, threshold=config.threshold).with_step("set_threshold", threshold=config.threshold)
-    predictor = torch_predictor(model, workspace.settings, batch_size=config.batch_size)
-    choice = choose_threshold(predictor, patients.of(patients.split.validation), progress=True)
+    choice = choose_threshold(open_predictor(workspace, model), patients.of(patients.split.validation), progress=True)
     chosen = choice.to_dict()
     del chosen["curve"]  # 97 rows; the choice and its score say enough in a model file
     return replace(artefact, threshold=choice.threshold).with_step("choose_threshold", **chosen)
