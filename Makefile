@@ -46,7 +46,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 docker:
-	docker build --target train --tag $(IMAGE):train .
+	docker build --target train --tag $(IMAGE):train --build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
 	docker build --target runtime --tag $(IMAGE):runtime .
 
 clean:
