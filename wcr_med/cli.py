@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +59,7 @@ def run(
     if dry_run:
         typer.echo(plan(workspace))
         return
-    run_stages(workspace)
+    run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]))
     typer.echo(f"Done. Read {out / 'summary.md'}; the ONNX files are in {out / 'export'}.")
 
 

@@ -193,6 +193,15 @@ def predict_volume(image_SHWC: Array, settings: PreprocessSettings, forward: For
     return np.clip(probability_SHW, 0.0, 1.0, out=probability_SHW)
 
 
+def binarise(probability: Array, threshold: float) -> Array:
+    """The mask of a probability map: 1 where probability >= threshold, compared in float32; uint8, the same shape.
+
+    Every choice and every use of a threshold goes through this comparison, so that they cannot disagree on a tie.
+    """
+    mask: Array = (probability >= np.float32(threshold)).astype(np.uint8)
+    return mask
+
+
 def _foreground(image_SHWC: Array) -> Array:
     """Voxels brighter than a tenth of the bright level in at least half of the channels: no odd channel decides."""
     votes_SHW = np.zeros(image_SHWC.shape[:3], dtype=np.uint16)

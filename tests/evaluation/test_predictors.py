@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from wcr_med.errors import UserError
-from wcr_med.evaluation import binarise, torch_predictor
-from wcr_med.preprocess import PreprocessSettings, normalise, predict_volume
+from wcr_med.evaluation import torch_predictor
+from wcr_med.preprocess import PreprocessSettings, binarise, normalise, predict_volume
 
 SETTINGS = PreprocessSettings(height=16, width=16, crop="none")
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from wcr_med.config import EvaluationConfig
 from wcr_med.errors import UserError
-from wcr_med.evaluation import binarise, choose_threshold, evaluate_patients
+from wcr_med.evaluation import choose_threshold, evaluate_patients
 from wcr_med.evaluation.threshold import GRID, threshold_counts
 from wcr_med.metrics import count
+from wcr_med.preprocess import binarise
 
 
 def test_the_grid():

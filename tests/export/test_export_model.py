@@ -19,11 +19,11 @@ from tests.exported import (
 )
 from wcr_med.config import ExportConfig, ModelConfig
 from wcr_med.errors import UserError
-from wcr_med.evaluation import binarise, torch_predictor
+from wcr_med.evaluation import torch_predictor
 from wcr_med.export import ExportResult, build_graph, export_model
 from wcr_med.files import sha256_of_file
 from wcr_med.models import build_model, prunable_parameters
-from wcr_med.preprocess import PreprocessSettings
+from wcr_med.preprocess import PreprocessSettings, binarise
 from wcr_med.pruning import make_mask
 from wcr_med.runtime import Segmenter
 

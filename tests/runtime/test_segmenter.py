@@ -10,9 +10,9 @@ from torch import nn
 
 from tests.exported import SIZE, small_volume
 from wcr_med.errors import UserError
-from wcr_med.evaluation import binarise, torch_predictor
+from wcr_med.evaluation import torch_predictor
 from wcr_med.model_metadata import METADATA_KEY
-from wcr_med.preprocess import PreprocessSettings
+from wcr_med.preprocess import PreprocessSettings, binarise
 from wcr_med.runtime import Segmenter
 
 

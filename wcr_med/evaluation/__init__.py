@@ -2,7 +2,7 @@
 
 from wcr_med.evaluation.compare import compare_paired
 from wcr_med.evaluation.evaluate import evaluate_patients, load_prediction, score_patient
-from wcr_med.evaluation.predictors import Predictor, binarise, torch_predictor
+from wcr_med.evaluation.predictors import Predictor, torch_predictor
 from wcr_med.evaluation.result import EvaluationResult, PatientRow
 from wcr_med.evaluation.threshold import ThresholdChoice, choose_threshold
 
@@ -11,7 +11,6 @@ __all__ = [
     "PatientRow",
     "Predictor",
     "ThresholdChoice",
-    "binarise",
     "choose_threshold",
     "compare_paired",
     "evaluate_patients",

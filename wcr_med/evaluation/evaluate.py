@@ -13,12 +13,13 @@ import numpy.typing as npt
 from wcr_med.config import EvaluationConfig
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
-from wcr_med.evaluation.predictors import Predictor, binarise
+from wcr_med.evaluation.predictors import Predictor
 from wcr_med.evaluation.result import EvaluationResult, PatientRow
 from wcr_med.files import atomic_path
 from wcr_med.metrics.averages import average_terms, averages, mean_terms
 from wcr_med.metrics.counts import Counts, SliceCounts, count_slices
 from wcr_med.metrics.distances import surface_distances
+from wcr_med.preprocess import binarise
 from wcr_med.progress import track
 
 Array = npt.NDArray[Any]

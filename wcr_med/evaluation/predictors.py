@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
@@ -47,12 +46,3 @@ def torch_predictor(
             model.train(was_training)
 
     return predict
-
-
-def binarise(probability: Array, threshold: float) -> Array:
-    """The mask of a probability map: 1 where probability >= threshold, compared in float32; uint8, the same shape.
-
-    Every choice and every use of a threshold goes through this comparison, so that they cannot disagree on a tie.
-    """
-    mask: Array = (probability >= np.float32(threshold)).astype(np.uint8)
-    return mask

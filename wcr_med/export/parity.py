@@ -15,7 +15,7 @@ from torch import nn
 from wcr_med.errors import UserError
 from wcr_med.metrics import count
 from wcr_med.model_metadata import INPUTS, OUTPUTS
-from wcr_med.preprocess import Prepared, PreprocessSettings, normalise, prepare
+from wcr_med.preprocess import Prepared, PreprocessSettings, binarise, normalise, prepare
 from wcr_med.volumes import Volume
 
 Array = npt.NDArray[Any]
@@ -99,12 +99,12 @@ def parity(
         chosen = choose_slices(volume, min(_SLICES_PER_VOLUME, n_slices - slices))
         prepared = prepare(volume.image_SHWC, settings)
         expected_Shw = _torch_logits(model, prepared, chosen)
-        found_Shw = _onnx_logits(session, prepared, chosen)
+        found_Shw, probability_Shw = _onnx_outputs(session, prepared, chosen)
         # np.maximum keeps a NaN, max() may drop it
         logit_difference = float(np.maximum(logit_difference, np.abs(expected_Shw - found_Shw).max()))
         expected_SHW, found_SHW = (
-            prepared.frame.to_native(_sigmoid(logits_Shw)) >= np.float32(threshold)
-            for logits_Shw in (expected_Shw, found_Shw)
+            binarise(prepared.frame.to_native(stack_Shw), threshold)
+            for stack_Shw in (_sigmoid(expected_Shw), probability_Shw)
         )
         reference_SHW = None if volume.mask_SHW is None else volume.mask_SHW[chosen]
         dice_difference = max(dice_difference, _dice_difference(expected_SHW, found_SHW, reference_SHW))
@@ -154,13 +154,15 @@ def _torch_logits(model: nn.Module, prepared: Prepared, chosen: Array) -> Array:
     return np.concatenate(batches)
 
 
-def _onnx_logits(session: onnxruntime.InferenceSession, prepared: Prepared, chosen: Array) -> Array:
+def _onnx_outputs(session: onnxruntime.InferenceSession, prepared: Prepared, chosen: Array) -> tuple[Array, Array]:
+    """Logits and probabilities of the file; the runtime segments by the second, so both are compared."""
     batches = []
     for start in range(0, len(chosen), _BATCH):
         image = prepared.image_SChw[chosen[start : start + _BATCH]]
         feed = dict(zip(INPUTS, (image, prepared.centre_C, prepared.spread_C), strict=True))
-        batches.append(session.run([OUTPUTS[0]], feed)[0][:, 0])
-    return np.concatenate(batches)
+        batches.append(session.run(list(OUTPUTS), feed))
+    logits_N1hw, probability_N1hw = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return logits_N1hw[:, 0], probability_N1hw[:, 0]
 
 
 def _open(path: Path) -> onnxruntime.InferenceSession:

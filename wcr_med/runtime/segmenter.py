@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
-from wcr_med.preprocess import predict_volume
+from wcr_med.preprocess import binarise, predict_volume
 
 Array = npt.NDArray[Any]
 
@@ -93,9 +92,8 @@ class Segmenter:
         return self.binarise(self.probability(image_SHWC, batch_size=batch_size))
 
     def binarise(self, probability: Array) -> Array:
-        """1 where the probability is at least the operating threshold, compared in float32; uint8, the same shape."""
-        mask: Array = (probability >= np.float32(self.metadata.threshold)).astype(np.uint8)
-        return mask
+        """The mask of a probability map at the file's own operating threshold; see `wcr_med.preprocess.binarise`."""
+        return binarise(probability, self.metadata.threshold)
 
     def _forward(self, image_Schw: Array, centre_C: Array, spread_C: Array) -> Array:
         feed = dict(zip(INPUTS, (image_Schw, centre_C, spread_C), strict=True))

@@ -28,6 +28,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "evaluation": workspace.config.evaluation.model_dump(mode="json"),
             "seed": workspace.config.seed,
             "split": patients.split.hash,
+            "data": patients.data_hash,
         },
         inputs=[path],
         outputs=[folder / "metrics.json", folder / "per_patient.csv", folder / "masks"],

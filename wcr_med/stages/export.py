@@ -23,7 +23,11 @@ def export_stage(workspace: Workspace, name: str = DENSE) -> str:
     path, target = require_model(workspace, name), workspace.onnx_path(name)
     workspace.once(
         f"export-{name}",
-        key={"export": workspace.config.export.model_dump(mode="json"), "split": patients.split.hash},
+        key={
+            "export": workspace.config.export.model_dump(mode="json"),
+            "split": patients.split.hash,
+            "data": patients.data_hash,
+        },
         inputs=[path],
         outputs=[target, manifest_path(target)],
         work=lambda: _export(workspace, patients, name, target),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from wcr_med.config import DataConfig
 from wcr_med.data.audit import audit
 from wcr_med.data.cache import SliceCache, prepare_cache
+from wcr_med.data.content import content_hash
 from wcr_med.data.index import PatientEntry, index_patients
 from wcr_med.data.phantom import make_phantom
 from wcr_med.data.split import Split, make_split
@@ -21,10 +22,11 @@ _PHANTOM_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Patients:
-    """The patients of a run and their partition."""
+    """The patients of a run, their partition, and the hash of their images and masks."""
 
     entries: tuple[PatientEntry, ...]
     split: Split
+    data_hash: str
 
     def of(self, patient_ids: tuple[str, ...]) -> tuple[PatientEntry, ...]:
         """The entries of these patients, in the order of the index."""
@@ -48,9 +50,9 @@ def open_patients(workspace: Workspace) -> Patients:
             raise UserError(
                 f"{workspace.split_path}: was made from other patients or other split settings; choose another --out"
             )
-        return Patients(entries=entries, split=saved)
-    split.save(workspace.split_path)
-    return Patients(entries=entries, split=split)
+    else:
+        split.save(workspace.split_path)
+    return Patients(entries=entries, split=split, data_hash=content_hash(entries))
 
 
 def ensure_phantom(config: DataConfig) -> None:

@@ -50,6 +50,7 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, *, reestimat
         "sampling": [config.seed, config.training.other_per_tumour],
         "evaluation": config.evaluation.model_dump(mode="json"),
         "split": patients.split.hash,
+        "data": patients.data_hash,
     }
 
 

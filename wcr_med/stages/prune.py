@@ -39,6 +39,7 @@ def prune_stage(workspace: Workspace) -> str:
         key={
             "pruning": config.model_dump(mode="json", exclude={"ladder"}),
             "threshold": workspace.config.evaluation.threshold,
+            "data": patients.data_hash,
             "sampling": [workspace.config.seed, workspace.config.training.other_per_tumour],
         },
         inputs=[dense],

@@ -19,8 +19,12 @@ from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 log = logging.getLogger(__name__)
 
 
-def run_stages(workspace: Workspace) -> None:
+def run_stages(workspace: Workspace, *, command: str | None = None) -> None:
     """Do the whole job. Stages that are done with the same settings are kept.
+
+    Args:
+        workspace: the run folder and its configuration.
+        command: what was typed, for the summary.
 
     Raises:
         UserError: a stage cannot go on; what was finished before stays.
@@ -34,7 +38,7 @@ def run_stages(workspace: Workspace) -> None:
         log.info(evaluate_stage(workspace, name))
         log.info(export_stage(workspace, name))
     log.info(evaluate_stage(workspace, pruned, onnx=True))
-    summary_stage(workspace)
+    summary_stage(workspace, command=command)
 
 
 def plan(

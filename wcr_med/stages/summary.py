@@ -29,7 +29,7 @@ from wcr_med.stages.networks import open_model
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 
-def summary_stage(workspace: Workspace) -> None:
+def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
     """Write the summary of a finished run. Always done anew: it only reads what the other stages left.
 
     Raises:
@@ -50,7 +50,7 @@ def summary_stage(workspace: Workspace) -> None:
     pruned, pruned_report = _open(workspace, pruned_id)
     document = SummaryDocument(
         title=f"Pruning {config.model.name} to {100 * config.pruning.sparsity:.6g} % sparsity",
-        command=_command(workspace),
+        command=command,
         data=_data(workspace, patients),
         model=ModelSummary(
             name=config.model.name,
@@ -158,10 +158,6 @@ def _export(workspace: Workspace, name: str) -> ExportSummary:
         dice_tolerance=tolerances.dice_tolerance,
         n_slices=parity["n_slices"],
     )
-
-
-def _command(workspace: Workspace) -> str:
-    return f"wcr-med run --config {workspace.out / 'config.yaml'} --out {workspace.out}"
 
 
 def _notes(workspace: Workspace, dense: ModelArtefact) -> tuple[str, ...]:

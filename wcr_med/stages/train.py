@@ -9,10 +9,7 @@ from wcr_med.regularizers import build_regularizer
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, save_config
-from wcr_med.training import train
-
-# What the dense network depends on, besides the patients.
-_DECIDING = {"seed", "preprocess", "augment", "model", "regularizer", "loss", "optimizer", "training"}
+from wcr_med.training import deciding_fields, train
 
 
 def train_stage(workspace: Workspace) -> None:
@@ -24,18 +21,22 @@ def train_stage(workspace: Workspace) -> None:
         UserError: the data, the split or an earlier state in the folder does not fit the configuration.
     """
     patients = open_patients(workspace)
-    save_config(workspace)
+    if not (workspace.out / "config.yaml").exists():
+        save_config(workspace)  # now, so that an interrupted run goes on without --config
     workspace.once(
         "train",
         key={
-            "config": workspace.config.model_dump(mode="json", include=_DECIDING),
+            "config": deciding_fields(workspace.config),
             "threshold": workspace.config.evaluation.threshold,
             "split": patients.split.hash,
+            "data": patients.data_hash,
         },
         inputs=[],
         outputs=[workspace.model_path(DENSE)],
         work=lambda: _train(workspace, patients),
     )
+    # And again: the settings may differ in what does not decide the weights. Refused ones never come here.
+    save_config(workspace)
 
 
 def _train(workspace: Workspace, patients: Patients) -> None:
@@ -48,6 +49,7 @@ def _train(workspace: Workspace, patients: Patients) -> None:
         config,
         folder=workspace.train_folder,
         regularizer=build_regularizer(config.regularizer),
+        data_hash=patients.data_hash,
         resume=True,
     )
     artefact = ModelArtefact(
@@ -60,6 +62,7 @@ def _train(workspace: Workspace, patients: Patients) -> None:
     ).with_step(
         "train",
         **asdict(result),
+        data_hash=patients.data_hash,
         regularizer=config.regularizer.model_dump(mode="json"),
         optimizer=config.optimizer.model_dump(mode="json"),
         loss=config.loss.model_dump(mode="json"),

@@ -1,5 +1,6 @@
 """Training: one loop, its checkpoints, its validation, its logs."""
 
+from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.loop import BEST_NAME, LAST_NAME, TrainResult, train
 from wcr_med.training.processor import Processor, choose_processor, processor_settings
 from wcr_med.training.validation import ValidationScores, validate
@@ -11,6 +12,7 @@ __all__ = [
     "TrainResult",
     "ValidationScores",
     "choose_processor",
+    "deciding_fields",
     "processor_settings",
     "train",
     "validate",

@@ -32,6 +32,7 @@ from wcr_med.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 from wcr_med.training.progress import EpochRow, Progress
@@ -41,10 +42,6 @@ BEST_NAME = "best.safetensors"
 LAST_NAME = "last.safetensors"
 
 _LOG = logging.getLogger(__name__)
-
-# What decides the weights. Threads, workers and the device may change between a kill and the resume.
-_DECIDING = {"seed", "preprocess", "augment", "model", "regularizer", "loss", "optimizer", "training"}
-_NOT_DECIDING = {"threads", "loader_workers", "device"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +71,7 @@ def train(
     *,
     folder: Path,
     regularizer: Regularizer | None = None,
+    data_hash: str | None = None,
     resume: bool = False,
     log: logging.Logger = _LOG,
 ) -> TrainResult:
@@ -93,6 +91,7 @@ def train(
         config: the whole run; seed, augment, loss, optimizer, training and regularizer.strength are used here.
         folder: of this training; made if missing.
         regularizer: the term that `config.regularizer` names; `None` for none.
+        data_hash: of the images (`wcr_med.data.content.content_hash`); a resume with other images is refused.
         resume: go on from the folder's state, if it has one; else what an earlier training left there is deleted.
         log: takes the lines.
 
@@ -118,7 +117,7 @@ def train(
         )
         n_steps = len(loader)
         n_warmup = round(settings.warmup_epochs * n_steps)
-        fingerprint = _fingerprint(config, split, n_steps)
+        fingerprint = deciding_fields(config) | {"split": split.hash, "data": data_hash, "steps_per_epoch": n_steps}
         progress = _begin(folder, model, optimizer, fingerprint, resume=resume, log=log)
         log.info("training on %s: %d steps an epoch", processor, n_steps)
         run_log = stack.enter_context(
@@ -259,9 +258,3 @@ def _measure(
             " optimizer.learning_rate or regularizer.strength"
         )
     return norm, terms
-
-
-def _fingerprint(config: Config, split: Split, n_steps: int) -> dict[str, Any]:
-    document = config.model_dump(mode="json", include=_DECIDING)
-    document["training"] = {name: value for name, value in document["training"].items() if name not in _NOT_DECIDING}
-    return document | {"split": split.hash, "steps_per_epoch": n_steps}

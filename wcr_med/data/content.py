@@ -1,0 +1,41 @@
+"""What a data set holds, as one hash: an image or mask that was changed is noticed, whatever its date says."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from wcr_med.data.index import PatientEntry
+from wcr_med.errors import UserError
+from wcr_med.files import sha256_of_file, sha256_of_json
+from wcr_med.progress import track
+
+_LOG = logging.getLogger(__name__)
+
+
+def content_hash(entries: Sequence[PatientEntry]) -> str:
+    """The SHA-256 over every file of the patients, as 64 hexadecimal digits; places and dates do not count.
+
+    A file is read once in a process, unless its size or date changes.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    files = {
+        entry.patient_id: {path.name: _file_hash(path) for path in entry.files}
+        for entry in track(entries, label="hash the images", unit="patient", total=len(entries), log=_LOG)
+    }
+    return sha256_of_json(files)
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        status = path.stat()
+        return _read(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk and the permissions") from None
+
+
+@cache
+def _read(path: Path, size: int, mtime_ns: int) -> str:
+    return sha256_of_file(path)
