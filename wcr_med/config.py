@@ -133,7 +133,10 @@ class OptimizerConfig(_Section):
     name: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum prunes far better than AdamW")
     learning_rate: Positive = Field(0.05, description="Peak learning rate")
     momentum: Fraction = Field(0.9, description="Momentum, sgd alone")
-    weight_decay: NotNegative = Field(1e-4, description="Weight decay; not applied to normalisation and biases")
+    weight_decay: NotNegative = Field(
+        3e-3,
+        description="Weight decay of kernels; lets the random start fade, without which pruning removes what was learnt",
+    )
 
 
 class TrainingConfig(_Section):
@@ -249,15 +252,19 @@ def parse_config(document: dict[str, Any], *, source: str) -> Config:
         return Config.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{source}: a value holds itself by an alias (*name); write the value out") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice."""
+    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice or is no text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
@@ -277,10 +284,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+        raise UserError(f"{path}: not valid YAML: {_yaml_fault(error)}; mend that line") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: holds no fields; configs/ holds complete examples")
     return cast("dict[str, Any]", document)
+
+
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong and in which line, without the parser's drawing of it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return str(error)
 
 
 def _assign(document: dict[str, Any], assignment: str) -> None:

@@ -1,7 +1,5 @@
 """The U-Net of Buda, Saha and Mazurowski for lower-grade glioma, with a configurable width."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -15,8 +13,9 @@ class BudaUNet(PaddedNetwork):
 
     A level is two times 3x3 convolution, batch norm, ReLU. Levels have f, 2f, 4f, 8f channels and the bottleneck 16f;
     2x2 max-pooling leads down, 2x2 transposed convolution with stride 2 leads up, and a 1x1 convolution gives the
-    logits. Convolutions before batch norm carry no bias, since batch norm would subtract it. Kernels start as He et al.
-    2015 draw them: normal with variance 2 / (inputs that one output sums over).
+    logits. Convolutions before batch norm carry no bias, since batch norm would subtract it. Kernels start as
+    PyTorch draws them, 2.4 times smaller than He et al. 2015: batch norm makes the scale indifferent to the output, and
+    what training adds then outgrows the random start sooner, which magnitude pruning depends on.
 
     Buda M, Saha A, Mazurowski MA. Association of genomic subtypes of lower-grade gliomas with shape features
     automatically extracted by a deep learning algorithm. Computers in Biology and Medicine 109 (2019).
@@ -33,7 +32,6 @@ class BudaUNet(PaddedNetwork):
         self.widen = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in reversed(widths))
         self.up = nn.ModuleList(_block(2 * width, width) for width in reversed(widths))
         self.head = nn.Conv2d(features, 1, 1)
-        self.apply(_initialise)
 
     def forward_aligned(self, image: Tensor) -> Tensor:
         """Images (N, C, h, w) to logits (N, 1, h, w); h and w are multiples of 16."""
@@ -60,13 +58,3 @@ def _block(before: int, after: int) -> nn.Sequential:
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
     )
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    elif isinstance(module, nn.ConvTranspose2d):
-        # With stride equal to kernel size one output pixel sums over the input channels alone.
-        nn.init.normal_(module.weight, std=math.sqrt(2 / module.in_channels))
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
-        nn.init.zeros_(module.bias)
