@@ -135,7 +135,7 @@ class OptimizerConfig(_Section):
     momentum: Fraction = Field(0.9, description="Momentum, sgd alone")
     weight_decay: NotNegative = Field(
         3e-3,
-        description="Weight decay of kernels; lets the random start fade, without which pruning removes what was learnt",
+        description="Weight decay of kernels; lets the random start fade, so that pruning removes noise",
     )
 
 
