@@ -15,11 +15,11 @@ def test_buda_unet_has_the_published_size() -> None:
     assert len(prunable_parameters(model)) == 23  # 18 in blocks, 4 transposed, 1 head
 
 
-def test_buda_unet_starts_with_he_variance() -> None:
+def test_buda_unet_starts_with_pytorchs_own_variance() -> None:
     for name, kernel in prunable_parameters(build_model(ModelConfig(), seed=0)).items():
         if kernel.dim() == 4 and kernel.numel() > 10_000:
-            inputs = kernel.shape[0] if name.startswith("widen") else kernel[0].numel()
-            assert float(kernel.detach().std()) == pytest.approx((2 / inputs) ** 0.5, rel=0.05), name
+            variance = 1 / (3 * kernel[0].numel())  # uniform in +-1 / sqrt(inputs of an output)
+            assert float(kernel.detach().std()) == pytest.approx(variance**0.5, rel=0.05), name
 
 
 def test_without_a_seed_torchs_generator_decides() -> None:
