@@ -1,6 +1,8 @@
 """The command line: useful help, clear one-line errors, no traceback."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -184,6 +186,20 @@ def test_a_missing_training_package_is_named(wcr_med, monkeypatch: pytest.Monkey
     code, _, err = wcr_med("config")
     assert code == 2
     assert "pip install 'wcr-med[train]'" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_leaves_in_order_and_says_how_to_go_on(
+    wcr_med, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("wcr_med.config.describe_fields", lambda: os.kill(os.getpid(), number))
+    try:
+        code, _, err = wcr_med("config")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert code == 130
+    assert err == "stopped; give the same command to go on from what is finished\n"
 
 
 def test_the_command_and_the_module_are_the_same() -> None:

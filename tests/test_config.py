@@ -94,6 +94,11 @@ def test_mistakes_are_named_with_the_remedy(path: Path, assignment: str, message
         ("seed: 1\nseed: 2\n", "stands twice"),
         ("seed: 1\n", "data is missing"),
         ("\x00", "not valid YAML"),
+        ("seed: 1\ndata: {root: a\n", "in line 3; mend that line"),
+        ("? [a, b]\n: 1\n", "key ['a', 'b'] is not text in line 1"),
+        ("? {a: b}\n: 1\n", "is not text"),
+        ("1: 2\n", "key 1 is not text"),
+        ("seed: &a [*a]\n", "holds itself"),
     ],
 )
 def test_broken_files_are_named(path: Path, text: str, message: str) -> None:

@@ -164,7 +164,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             text = (stream.metadata() or {}).get(_KEY)
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error}); write it again") from None
+        raise UserError(
+            f"{path}: not a whole safetensors file ({error}); run the command that wrote it again"
+        ) from None
     if text is None:
         raise UserError(f"{path}: holds weights but no wcr-med metadata; give a network that wcr-med wrote")
     try:

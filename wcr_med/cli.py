@@ -3,8 +3,10 @@
 import json
 import logging
 import shlex
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -263,10 +265,19 @@ def check(
         raise typer.Exit(1)
 
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point: one clear line for what the user can mend, a traceback only for our own faults."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("wcr_med").setLevel(logging.INFO)
+    # `docker stop` and batch systems send this: leave as after Ctrl-C, with unfinished files removed.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(prog_name="wcr-med")
     except UserError as error:
@@ -277,6 +288,7 @@ def main() -> None:
             raise
         typer.echo(f"error: this command needs the package {error.name}: pip install 'wcr-med[train]'", err=True)
         sys.exit(UserError.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from the last checkpoint", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            typer.echo("stopped; give the same command to go on from what is finished", err=True)
+        raise

@@ -106,7 +106,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); run the stage that writes it again") from None
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run the stage that writes it again") from None
 
 
 def sha256_of_file(path: Path) -> str:

@@ -63,7 +63,7 @@ class Split:
         Raises:
             UserError: a field is missing or of another type, a patient stands twice, or the hash does not fit.
         """
-        advice = "make the split again, or restore the file"
+        advice = "restore the file, or delete it to make the split again"
         if not isinstance(document, dict) or document.get("schema_version") != _SCHEMA_VERSION:
             raise UserError(f"{source}: not a split of schema version {_SCHEMA_VERSION}; {advice}")
         for part in _PARTS:

@@ -101,13 +101,13 @@ def infer(
 
     Raises:
         UserError: the model file cannot be used, there are no inputs, or results cannot be written (a full disk, no
-            permission, or `out` is a folder that images are read from).
+            permission, or `out` lies in a folder that images are read from).
     """
     if not inputs:
         raise UserError("no images to segment; give folders or files")
     segmenter = Segmenter.from_file(model_path, threads=threads)
     found = find_sources(inputs, channel_files=segmenter.metadata.channel_files or DEFAULT_CHANNEL_FILES)
-    _refuse_overwriting(found.sources, out)
+    _refuse_overwriting(inputs, found.sources, out)
     volumes: list[SegmentedVolume] = []
     failures = list(found.failures)
     for source in track(
@@ -130,8 +130,11 @@ def infer(
     return InferenceReport(volumes=tuple(volumes), failures=tuple(failures), table=table)
 
 
-def _refuse_overwriting(sources: Sequence[Source], out: Path) -> None:
-    """Results have the names of reference masks: in the folder of the images they would replace them."""
+def _refuse_overwriting(inputs: Sequence[Path], sources: Sequence[Source], out: Path) -> None:
+    """Results have the names of reference masks: among the images they would replace them, or be read as images."""
+    for folder in inputs:
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{out}: results would lie among the images of {folder}; choose another --out")
     for source in sources:
         for target in (out, out / source.name):
             if target.resolve() == source.folder.resolve():
@@ -139,8 +142,9 @@ def _refuse_overwriting(sources: Sequence[Source], out: Path) -> None:
 
 
 def _naming(source: Source, message: str) -> str:
-    """The message, with the folder in front where it names no file of the volume."""
-    return message if str(source.folder) in message else f"{source.folder}: {message}"
+    """The message, with the file or the folder in front where it names no file of the volume."""
+    place = source.files[0] if len(source.files) == 1 else source.folder
+    return message if str(source.folder) in message else f"{place}: {message}"
 
 
 def _write(source: Source, volume: Volume, result_SHW: Array, out: Path, *, kind: str) -> tuple[Path, ...]:

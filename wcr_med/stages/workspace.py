@@ -44,40 +44,46 @@ class Workspace:
 
     def model_path(self, name: str) -> Path:
         """Where the network called `name` lies."""
-        return self.out / "models" / f"{name}.safetensors"
+        return self.out / "models" / f"{_plain_name(name)}.safetensors"
 
     def onnx_path(self, name: str) -> Path:
         """Where the exported network called `name` lies."""
-        return self.out / "export" / f"{name}.onnx"
+        return self.out / "export" / f"{_plain_name(name)}.onnx"
 
     def evaluation_folder(self, name: str) -> Path:
         """Where the scores of the network called `name` lie."""
-        return self.out / "evaluation" / name
+        return self.out / "evaluation" / _plain_name(name)
 
     def once(
         self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path], work: Callable[[], None]
     ) -> None:
         """Do a stage's work unless it was done before with the same key and the same input files.
 
+        A result that was damaged or replaced since then is made again: what a record vouches for is its content.
+
         Args:
             stage: its name, which names the record under `out/.done`.
             key: JSON-ready; whatever else the result depends on.
             inputs: files that the work reads; they count by content.
-            outputs: files or folders that the work leaves; all must exist for the record to count.
+            outputs: files or folders that the work leaves; for the record to count all must exist, and files must be
+                as the work left them.
             work: does it. A record is written only after it returned.
         """
         fingerprint = sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
         record = self.out / ".done" / f"{stage}.json"
-        if (
-            record.exists()
-            and all(path.exists() for path in outputs)
-            and read_json(record) == {"fingerprint": fingerprint}
-        ):
-            log.info("%s: done before with the same settings, kept", stage)
-            return
+        if _read_record(record).get("fingerprint") == fingerprint and all(path.exists() for path in outputs):
+            contents = _read_record(record).get("outputs", {})
+            changed = [
+                path for path in outputs if path.name in contents and contents[path.name] != sha256_of_file(path)
+            ]
+            if not changed:
+                log.info("%s: done before with the same settings, kept", stage)
+                return
+            log.info("%s: was changed since it was written, so it is made again", changed[0])
         log.info("%s: started", stage)
         work()
-        write_json(record, {"fingerprint": fingerprint})
+        contents = {path.name: sha256_of_file(path) for path in outputs if path.is_file()}
+        write_json(record, {"fingerprint": fingerprint, "outputs": contents})
 
 
 def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence[str] = ()) -> Workspace:
@@ -89,12 +95,17 @@ def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence
         assignments: `field.subfield=value` on top of it.
 
     Raises:
-        UserError: no configuration is given and none is saved, or it is not valid.
+        UserError: no configuration is given and none is saved, it is not valid, or results would lie among the images.
     """
     saved = out / "config.yaml"
     if config_path is None and not saved.exists():
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
-    return Workspace(out=out, config=load_config(config_path or saved, assignments))
+    config = load_config(config_path or saved, assignments)
+    root = config.data.root
+    for name, folder in (("--out", out), ("data.cache", config.data.cache)):
+        if folder.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"{name} {folder}: lies in data.root {root}, whose folders are patients; choose another")
+    return Workspace(out=out, config=config)
 
 
 def save_config(workspace: Workspace) -> None:
@@ -105,3 +116,18 @@ def save_config(workspace: Workspace) -> None:
 def pruned_name(sparsity: float) -> str:
     """The name of a network pruned to a sparsity: 0.9 -> "pruned-90", 0.985 -> "pruned-98.5"."""
     return f"pruned-{100 * sparsity:.6g}"
+
+
+def _plain_name(name: str) -> str:
+    if name in ("", "..") or name != Path(name).name:
+        raise UserError(f"--model {name!r}: not the name of a network; give it without folder and suffix, like {DENSE}")
+    return name
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """A stage's record; empty where there is none or it is damaged, so that the stage is done again."""
+    try:
+        record = read_json(path)
+    except UserError:
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,95 @@
+"""The run folder: what counts as done, and where it may lie."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.small import small_config
+from wcr_med.errors import UserError
+from wcr_med.files import write_json
+from wcr_med.stages.train import train_stage
+from wcr_med.stages.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(out=tmp_path / "run", config=small_config(tmp_path / "images", tmp_path / "cache"))
+
+
+@pytest.fixture
+def stage(workspace: Workspace) -> Callable[..., int]:
+    """Do a stage that writes a file and a folder; returns how often its work was done so far."""
+    done: list[Path] = []
+    result, folder = workspace.out / "result.txt", workspace.out / "masks"
+
+    def work() -> None:
+        done.append(result)
+        folder.mkdir(parents=True, exist_ok=True)
+        result.write_text("sound")
+
+    def call(key: int = 0) -> int:
+        workspace.once("stage", key=key, inputs=[], outputs=[result, folder], work=work)
+        assert result.read_text() == "sound"
+        return len(done)
+
+    return call
+
+
+def test_a_stage_is_done_once_for_each_key(stage: Callable[..., int]) -> None:
+    assert [stage(), stage(), stage(1), stage(1)] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("content", [b"", b"soun", b"other"])
+def test_a_damaged_result_is_made_again(
+    workspace: Workspace, stage: Callable[..., int], content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage()
+    (workspace.out / "result.txt").write_bytes(content)
+    with caplog.at_level(logging.INFO):
+        assert [stage(), stage()] == [2, 2]
+    assert "result.txt: was changed" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_record_does_not_count(workspace: Workspace, stage: Callable[..., int], content: str) -> None:
+    stage()
+    (workspace.out / ".done" / "stage.json").write_text(content)
+    assert [stage(), stage()] == [2, 2]
+
+
+def test_a_record_without_contents_counts_while_the_files_are_there(
+    workspace: Workspace, stage: Callable[..., int]
+) -> None:
+    stage()
+    record = workspace.out / ".done" / "stage.json"
+    fingerprint = record.read_text().split('"')[3]
+    write_json(record, {"fingerprint": fingerprint})
+    assert stage() == 1
+    (workspace.out / "result.txt").unlink()
+    assert stage() == 2
+
+
+@pytest.mark.parametrize("name", ["", "../models/dense", "models/dense", "..", "/dense"])
+def test_a_network_is_named_without_its_folder(workspace: Workspace, name: str) -> None:
+    for place in (workspace.model_path, workspace.onnx_path, workspace.evaluation_folder):
+        with pytest.raises(UserError, match="not the name of a network"):
+            place(name)
+
+
+@pytest.mark.parametrize(("out", "cache"), [("images/run", "cache"), ("run", "images/cache"), ("images", "cache")])
+def test_results_never_lie_among_the_images(tmp_path: Path, out: str, cache: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(small_config(tmp_path / "images", tmp_path / cache).to_yaml())
+    with pytest.raises(UserError, match=r"lies in data\.root"):
+        open_workspace(tmp_path / out, config_path=path)
+    assert not (tmp_path / "images").exists()
+
+
+def test_refused_settings_leave_the_saved_configuration(finished: Workspace) -> None:
+    before = (finished.out / "config.yaml").read_text()
+    other = open_workspace(finished.out, config_path=None, assignments=["seed=5"])
+    with pytest.raises(UserError, match="began with seed 0"):
+        train_stage(other)
+    assert (finished.out / "config.yaml").read_text() == before
