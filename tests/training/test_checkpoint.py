@@ -180,6 +180,7 @@ def test_optimizer_tensors_of_another_network_are_refused(tmp_path: Path) -> Non
         ({"seed": 4, "optimizer": _FINGERPRINT["optimizer"]}, "began with seed 3, now it is 4; set it back"),
         ({"seed": 3, "optimizer": {"name": "sgd"}}, r"began with optimizer\.momentum 0\.9, now it is not there"),
         ({**_FINGERPRINT, "split": "x"}, "began with split not there, now it is x"),
+        ({**_FINGERPRINT, "data": "x"}, "images or masks have changed"),
     ],
 )
 def test_other_settings_are_named(tmp_path: Path, now: dict[str, Any], message: str) -> None:

@@ -25,6 +25,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
     workspace.once(
         f"evaluate-{folder.name}",
         key={
+            "network": workspace.config.model_dump(mode="json", include={"model", "preprocess"}),
             "evaluation": workspace.config.evaluation.model_dump(mode="json"),
             "seed": workspace.config.seed,
             "split": patients.split.hash,

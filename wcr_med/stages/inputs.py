@@ -94,7 +94,7 @@ def check_data(workspace: Workspace) -> None:
     if errors:
         raise UserError(
             f"{errors[0].file or errors[0].patient_id}: {errors[0].message}"
-            f" ({len(errors)} errors in all; `wcr-med data check {workspace.config.data.root}` lists them)"
+            f" (errors in all: {len(errors)}; `wcr-med data check {workspace.config.data.root}` lists them)"
         )
     warnings = sum(finding.severity == "warning" for finding in report.findings)
     log.info("data: no errors, %d warnings; see %s", warnings, workspace.out / "audit.json")

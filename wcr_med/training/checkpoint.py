@@ -58,6 +58,11 @@ class Checkpoint:
         before, now = _flatten(self.fingerprint), _flatten(fingerprint)
         for name in sorted(before.keys() | now.keys()):
             was, value = before.get(name, "not there"), now.get(name, "not there")
+            if was != value and name == "data":
+                raise UserError(
+                    f"{self.path}: the images or masks have changed since this training began; restore them to resume,"
+                    " or choose another --out"
+                )
             if was != value:
                 raise UserError(
                     f"{self.path}: this training began with {name} {was}, now it is {value};"
