@@ -13,7 +13,7 @@ from torch import nn
 from wcr_med.artefacts import ModelArtefact
 from wcr_med.config import ExportConfig, ModelConfig
 from wcr_med.export import ExportResult, export_model
-from wcr_med.models import build_model
+from wcr_med.models import build_model, prunable_parameters
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.pruning import make_mask
 from wcr_med.volumes import Volume
@@ -22,8 +22,16 @@ SIZE = 32
 
 
 def small_network(*, features: int = 2, sparsity: float = 0.8, in_channels: int = 3, seed: int = 0) -> nn.Module:
-    """A pruned Buda U-Net with lively batch norms: scales of both signs, statistics away from 0 and 1."""
+    """A pruned Buda U-Net that says different things of different pixels.
+
+    Its kernels are as large as He et al. draw them, its batch norms have scales of both signs and statistics away from
+    0 and 1.
+    """
     model = build_model(ModelConfig(features=features, in_channels=in_channels), seed=seed)
+    with torch.no_grad():
+        for kernel in prunable_parameters(model).values():
+            kernel.mul_(6**0.5)
+        nn.init.zeros_(model.get_parameter("head.bias"))
     make_mask(model, "global_magnitude", sparsity).apply_(model)
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():

@@ -137,7 +137,7 @@ def test_a_miss_and_a_false_alarm_cost_the_diagonal(missed):
 
 
 @settings(deadline=None, max_examples=60)
-@given(MASKS, MASKS, st.floats(0, 3), st.floats(0.1, 9))
+@given(MASKS, MASKS, st.floats(0, 3, allow_subnormal=False), st.floats(0.1, 9, allow_subnormal=False))
 def test_symmetry_bounds_and_units(first, second, tolerance, scale):
     forth, back = surface_distances(first, second), surface_distances(second, first)
     assert forth.hd95 == pytest.approx(back.hd95, nan_ok=True)
