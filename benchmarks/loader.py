@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wcr_med.augment import build_augmenter
 from wcr_med.config import Config, DataConfig, load_config
@@ -32,6 +32,7 @@ from wcr_med.preprocess import PreprocessSettings
 from wcr_med.provenance import available_cores, processor_name
 from wcr_med.regularizers import build_regularizer
 from wcr_med.training.processor import Processor, choose_processor, processor_settings
+from wcr_med.training.step import TrainingStep
 
 Batch = tuple[Tensor, Tensor]
 
@@ -91,24 +92,22 @@ def _measure(config: Config, cache: SliceCache, n_batches: int, n_rounds: int) -
 
 
 def _make_step(config: Config, processor: Processor) -> Callable[[Batch], int]:
-    """A training step as in the training loop; it returns how many slices it took."""
+    """The training loop's own step; it returns how many slices it took."""
     model = processor.place_model(build_model(config.model, seed=config.seed)).train()
-    kernels = prunable_parameters(model)
-    loss_of, optimizer = build_loss(config.loss), build_optimizer(model, config.optimizer)
-    regularizer = build_regularizer(config.regularizer)
+    take_step = TrainingStep(
+        model=model,
+        kernels=prunable_parameters(model),
+        loss_of=build_loss(config.loss),
+        optimizer=build_optimizer(model, config.optimizer),
+        processor=processor,
+        gradient_clip=config.training.gradient_clip,
+        regularizer=build_regularizer(config.regularizer),
+        strength=config.regularizer.strength,
+    )
 
     def step(batch: Batch) -> int:
-        images_NChw, masks_N1hw = batch
-        optimizer.zero_grad(set_to_none=True)
-        with processor.autocast():
-            logits_N1hw = model(processor.place(images_NChw))
-        loss = loss_of(logits_N1hw.float(), processor.place(masks_N1hw))
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), config.training.gradient_clip or float("inf"))
-        if regularizer is not None:
-            regularizer.add_gradient_(kernels, config.regularizer.strength)
-        optimizer.step()
-        return len(images_NChw)
+        take_step(*batch)
+        return len(batch[0])
 
     return step
 

@@ -9,12 +9,11 @@ from typing import Literal
 
 from wcr_med.errors import UserError
 from wcr_med.volumes import Volume
+from wcr_med.volumes.names import is_image, is_nifti
 
 DEFAULT_CHANNEL_FILES = ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz")
 """File patterns of a patient's sequences in the network's order, where the model file names none."""
 
-_IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
-_NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _SLICE_NAME = re.compile(r".+_\d+(_mask)?\.tiff?", re.IGNORECASE)  # the kaggle_3m layout
 
 
@@ -113,7 +112,7 @@ def _grouped(inputs: Iterable[Path]) -> list[list[Path]]:
     """One group an input, except that image files of one folder come together, where the first of them stood."""
     groups: dict[Path, list[Path]] = {}
     for path in inputs:
-        is_slice = path.suffix.lower() in _IMAGE_SUFFIXES and not path.is_dir()
+        is_slice = is_image(path) and not path.is_dir()
         groups.setdefault(path.parent if is_slice else path / "", []).append(path)
     return list(groups.values())
 
@@ -133,10 +132,10 @@ def _sources_of(group: list[Path], channel_files: Sequence[str]) -> list[Source]
                 f"{first}: holds no TIFF, PNG or NIfTI images; give a patient's folder, or a folder of such"
             )
         return found
-    if first.suffix.lower() in _IMAGE_SUFFIXES:
+    if is_image(first):
         name = first.stem if len(group) == 1 else first.absolute().parent.name
         return [Source(name=name, kind="images", folder=first.parent, files=tuple(group))]
-    if _is_nifti(first):
+    if is_nifti(first):
         return [_nifti_file(first)]
     raise UserError(f"{first}: not an image this program reads; give TIFF, PNG or NIfTI (.nii, .nii.gz)")
 
@@ -144,10 +143,10 @@ def _sources_of(group: list[Path], channel_files: Sequence[str]) -> list[Source]
 def _in_folder(folder: Path, channel_files: Sequence[str]) -> list[Source]:
     files = sorted((path for path in folder.iterdir() if path.is_file() and not _hidden(path)), key=_natural)
     name = folder.absolute().name
-    nifti = [path for path in files if _is_nifti(path)]
+    nifti = [path for path in files if is_nifti(path)]
     if nifti:
         return _nifti_sources(name, folder, nifti, channel_files)
-    images = [path for path in files if path.suffix.lower() in _IMAGE_SUFFIXES]
+    images = [path for path in files if is_image(path)]
     if any(_SLICE_NAME.fullmatch(path.name) for path in images):
         return [Source(name=name, kind="kaggle_3m", folder=folder, files=())]
     slices = tuple(path for path in images if not path.stem.lower().endswith("_mask"))
@@ -169,10 +168,6 @@ def _nifti_sources(name: str, folder: Path, files: list[Path], channel_files: Se
 def _nifti_file(path: Path) -> Source:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     return Source(name=name, kind="nifti", folder=path.parent, files=(path,))
-
-
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith(_NIFTI_SUFFIXES)
 
 
 def _hidden(path: Path) -> bool:

@@ -71,8 +71,9 @@ class Workspace:
         """
         fingerprint = sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
         record = self.out / ".done" / f"{stage}.json"
-        if _read_record(record).get("fingerprint") == fingerprint and all(path.exists() for path in outputs):
-            contents = _read_record(record).get("outputs", {})
+        before = _read_record(record)
+        if before.get("fingerprint") == fingerprint and all(path.exists() for path in outputs):
+            contents = before.get("outputs", {})
             changed = [
                 path for path in outputs if path.name in contents and contents[path.name] != sha256_of_file(path)
             ]

@@ -36,6 +36,7 @@ from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 from wcr_med.training.progress import EpochRow, Progress
+from wcr_med.training.step import TrainingStep
 from wcr_med.training.validation import ValidationScores, validate
 
 BEST_NAME = "best.safetensors"
@@ -77,8 +78,7 @@ def train(
 ) -> TrainResult:
     """Train the model in place; on return it holds the best epoch's weights, on the CPU, in evaluation mode.
 
-    A step is: loss gradient, its norm clipped, the regularizer's gradient added, the optimizer. So the clip bounds what
-    the data say, and never the regularizer, whose gradient is far larger than the loss's at the start.
+    What a step is, `TrainingStep` says.
 
     `folder` gets `best.safetensors` and `last.safetensors` (weights), the state of the last two epochs, `history.csv`,
     `regularizer_terms.csv` and `tensorboard/`. Everything random is drawn from `config.seed` and the epoch's number, so
@@ -99,13 +99,22 @@ def train(
         UserError: the loss is NaN or infinite, the disk is full, the state in the folder is of another configuration or
             another network, there are no slices to train on, or CUDA is asked for and absent.
     """
-    settings, strength = config.training, config.regularizer.strength
+    settings = config.training
     with processor_settings(settings.threads), contextlib.ExitStack() as stack:
         processor = choose_processor(settings)
         processor.place_model(model)
         kernels = prunable_parameters(model)
-        loss_of = build_loss(config.loss)
         optimizer = build_optimizer(model, config.optimizer)
+        take_step = TrainingStep(
+            model=model,
+            kernels=kernels,
+            loss_of=build_loss(config.loss),
+            optimizer=optimizer,
+            processor=processor,
+            gradient_clip=settings.gradient_clip,
+            regularizer=regularizer,
+            strength=config.regularizer.strength,
+        )
         loader = TrainingLoader(
             cache,
             cache.rows(split.train),
@@ -132,17 +141,7 @@ def train(
             for step, (images_NChw, masks_N1hw) in enumerate(loader.epoch(epoch), start=epoch * n_steps):
                 rate = learning_rate(step, settings.epochs * n_steps, n_warmup, config.optimizer.learning_rate)
                 set_learning_rate(optimizer, rate)
-                optimizer.zero_grad(set_to_none=True)
-                with processor.autocast():
-                    logits_N1hw = model(processor.place(images_NChw))
-                loss = loss_of(logits_N1hw.float(), processor.place(masks_N1hw))
-                torch.autograd.backward(loss)
-                if settings.gradient_clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), settings.gradient_clip)
-                if regularizer is not None:
-                    regularizer.add_gradient_(kernels, strength)
-                optimizer.step()
-                losses.add(loss.detach())
+                losses.add(take_step(images_NChw, masks_N1hw))
                 n_images += len(images_NChw)
                 run_log.step()
 

@@ -12,10 +12,8 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from wcr_med.files import atomic_path
+from wcr_med.volumes.names import IMAGE_SUFFIXES
 from wcr_med.volumes.volume import Array, FileError, Volume
-
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
-"""Suffixes this module reads and writes, in lower case; upper case is read too."""
 
 _FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
 _MAX_PIXELS = 8192 * 8192  # checked before a pixel is decoded: a small file can claim a huge image

@@ -16,10 +16,8 @@ import numpy as np
 from nibabel.openers import ImageOpener
 
 from wcr_med.files import atomic_path
+from wcr_med.volumes.names import is_nifti
 from wcr_med.volumes.volume import Array, FileError, NiftiGeometry, Volume
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-"""Suffixes this module reads and writes."""
 
 _MAX_VOXELS = 2**29  # 512 x 512 x 2048; a compressed file of a few kilobytes can claim far more
 _HEADERS = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by size in bytes
@@ -34,11 +32,6 @@ _GEOMETRY_FIELDS = (
 _DISPLAY = nib.orientations.axcodes2ornt(("L", "P", "S"))  # columns, rows, slices
 _FLAT = 1e-3  # volume of a cell with sides of 1, below which its axes lie in one plane
 _SAME_GRID = 0.01  # of the smallest voxel side: how far corners of two grids that are one may lie apart
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether the name ends in .nii or .nii.gz."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
 def read_nifti(channel_paths: Sequence[Path], label_path: Path | None, *, patient_id: str) -> Volume:
