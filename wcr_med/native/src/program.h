@@ -11,6 +11,7 @@
 //     stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, pad_bottom, pad_right, output_padding_h,
 //     output_padding_w, number of sources, sources
 //   3 max_pool: source, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, pad_bottom, pad_right
+//     (padding counts as zeros, so padded pooling is right for maps without negative values only)
 //   4 upsample (nearest): source, factor_h, factor_w
 //   5 add: first, second, activation, slope
 //   6 activate: source, activation, slope
@@ -26,8 +27,9 @@ enum class Opcode { conv = 1, conv_transpose = 2, max_pool = 3, upsample = 4, ad
 // none: x; relu: max(x, 0); slope: x if x > 0 else slope * x, one slope a channel.
 enum class Activation { none = 0, relu = 1, slope = 2 };
 
-// How a convolution is computed. Results agree to rounding.
-enum class Kind { automatic = 0, sparse = 1, dense = 2, winograd = 3 };
+// How a convolution is computed. Results agree to rounding. winograd2 and winograd4 compute 2x2 and 4x4 outputs at a
+// time and need a 3x3 kernel with stride 1 and dilation 1.
+enum class Kind { automatic = 0, sparse = 1, dense = 2, winograd2 = 3, winograd4 = 4 };
 
 // How a kernel lies in the file; see storage.h.
 enum class Form { dense = 0, gap8 = 1, elias_fano = 2 };
