@@ -5,29 +5,13 @@ from typing import Any
 
 import numpy.typing as npt
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.preprocess import binarise, predict_volume
+from wcr_med.runtime.session import ORT_ERRORS, reason, session
 
 Array = npt.NDArray[Any]
-
-# ONNX Runtime's exceptions have no common base below Exception.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
-    ort_errors.EPFail,
-    ort_errors.EngineError,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
 
 
 class Segmenter:
@@ -51,19 +35,19 @@ class Segmenter:
         """Load a model file and check that it is one of ours, before any image is read.
 
         Args:
-            path: an ONNX file that `wcr-med export` wrote.
+            path: an ONNX file that `wcr-med export` wrote, portable or accelerated.
             threads: processor threads; 0 leaves the number to ONNX Runtime.
 
         Raises:
-            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, or with other
-                inputs and outputs than the metadata promise.
+            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, with other
+                inputs and outputs than the metadata promise, or accelerated where the accelerator was not built.
         """
-        session = _open(path, threads)
+        opened = session(path, threads=threads)
         # Missing in the map: the file has no metadata of ours.
-        document = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        document = opened.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         metadata = ModelMetadata.from_json(document, source=str(path))
-        _require_signature(session, metadata, path)
-        return cls(session, metadata, source=str(path))
+        _require_signature(opened, metadata, path)
+        return cls(opened, metadata, source=str(path))
 
     def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
         """Foreground probability of every voxel.
@@ -99,27 +83,10 @@ class Segmenter:
         feed = dict(zip(INPUTS, (image_Schw, centre_C, spread_C), strict=True))
         try:
             probability_S1hw = self._session.run([OUTPUTS[1]], feed)[0]
-        except _ORT_ERRORS as error:
-            raise UserError(f"{self.source}: ONNX Runtime cannot run it ({_reason(error)}); export it again") from error
+        except ORT_ERRORS as error:
+            raise UserError(f"{self.source}: ONNX Runtime cannot run it ({reason(error)}); export it again") from error
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw
-
-
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # what goes wrong is raised, and told in one line
-    # Pruned networks carry tiny activations; as denormal numbers they would slow some processors tenfold.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except _ORT_ERRORS as error:
-        raise UserError(
-            f"{path}: not a whole ONNX model ({_reason(error)}); copy it again or export the network again"
-        ) from error
 
 
 def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: Path) -> None:
@@ -145,8 +112,3 @@ def _fits(found: list[int | str | None], expected: tuple[int | None, ...]) -> bo
     return len(found) == len(expected) and all(
         not isinstance(have, int) or want is None or have == want for have, want in zip(found, expected, strict=True)
     )
-
-
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's own words, without its error codes and the path, which stand before "failed:"."""
-    return str(error).rsplit("failed:", 1)[-1].strip().split("\n", 1)[0].rstrip(".")[:200]
