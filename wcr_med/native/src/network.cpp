@@ -1,0 +1,395 @@
+#include "network.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <mutex>
+#include <utility>
+
+#include "arena.h"
+#include "kernels.h"
+#include "layout.h"
+#include "packing.h"
+
+namespace wcr {
+
+#if defined(__x86_64__)
+extern const Kernels kernels_avx512, kernels_avx2, kernels_sse;
+#else
+extern const Kernels kernels_neon;
+#endif
+
+namespace {
+
+constexpr int64_t kFirstLevelCache = 36 << 10;    // bytes of input that a block of channels may take
+constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input of the tiles computed together
+constexpr int64_t kEnoughTasks = 16;              // to share among threads
+constexpr double kFewestPerBlock = 7.0;           // non-zeros that make loading and storing the sums worth while
+constexpr size_t kMostPlans = 8;
+
+const Kernels* find_kernels(const std::string& name) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+  const std::pair<const Kernels*, bool> tables[] = {{&kernels_avx512, avx512}, {&kernels_avx2, avx2}, {&kernels_sse, true}};
+#else
+  const std::pair<const Kernels*, bool> tables[] = {{&kernels_neon, true}};
+#endif
+  std::string there;
+  for (const auto& [table, supported] : tables) {
+    if (supported && (name.empty() || name == table->name)) return table;
+    if (supported) there += std::string(there.empty() ? "" : ", ") + table->name;
+  }
+  throw Error("instruction set '" + name + "' is not there; this processor has: " + there);
+}
+
+// One step of an operation that runs without a barrier: tasks may run in any order, on any thread.
+struct Phased {
+  Convolution convolution;  // pointers relative to a null arena
+  Winograd winograd;
+  SparsePhase sparse;
+  std::vector<uint32_t> offsets;
+  int64_t out_offset = 0, residual_offset = -1;
+  std::vector<Rectangle> rectangles;
+  std::vector<std::pair<int64_t, int64_t>> tiles;
+};
+
+// All that depends on the size of the image.
+struct Plan {
+  std::vector<Shape> inputs;  // n = 1
+  std::vector<Shape> shapes;  // of all values
+  Layout layout;
+  std::vector<std::vector<Phased>> convolutions;  // by operation; empty for others
+};
+
+}  // namespace
+
+struct Network::State {
+  Program program;
+  const Kernels* kernels;
+  std::vector<Packed> packed;
+  mutable std::mutex mutex;
+  mutable std::vector<std::shared_ptr<const Plan>> plans;  // the latest first
+  mutable ArenaPool arenas;
+
+  int64_t vector_bytes() const { return kernels->lane_rows * kernels->lane_cols * static_cast<int64_t>(sizeof(float)); }
+  std::shared_ptr<const Plan> plan_for(const std::vector<Shape>& inputs) const;
+  std::shared_ptr<const Plan> make_plan(const std::vector<Shape>& inputs) const;
+  Phased plan_phase(const Plan& plan, size_t index, size_t phase) const;
+  void split(const Op& op, const Packed& packed, Phased* phased) const;
+};
+
+namespace {
+
+// Tasks enough for all threads, each as tall a strip as possible.
+std::vector<Rectangle> split_rectangle(const Convolution& c, int64_t row_step, int64_t col_step, int64_t channel_step) {
+  const int64_t strips = (c.cols + col_step - 1) / col_step;
+  const int64_t most_bands = std::max<int64_t>(1, c.rows / (4 * row_step));
+  const int64_t bands = std::clamp<int64_t>((kEnoughTasks + strips - 1) / strips, 1, most_bands);
+  const int64_t most_groups = (c.c_out + channel_step - 1) / channel_step;
+  const int64_t groups = std::clamp<int64_t>(kEnoughTasks / (strips * bands), 1, most_groups);
+  const int64_t band = (c.rows + bands * row_step - 1) / (bands * row_step) * row_step;
+  const int64_t group = (c.c_out + groups * channel_step - 1) / (groups * channel_step) * channel_step;
+  std::vector<Rectangle> rectangles;
+  for (int64_t x = 0; x < c.cols; x += col_step)
+    for (int64_t y = 0; y < c.rows; y += band)
+      for (int64_t channel = 0; channel < c.c_out; channel += group)
+        rectangles.push_back({y, std::min(y + band, c.rows), x, std::min(x + col_step, c.cols), channel,
+                              std::min(channel + group, c.c_out)});
+  return rectangles;
+}
+
+int64_t power_below(int64_t limit, int64_t most) {
+  int64_t power = 1;
+  while (power * 2 <= std::min(limit, most)) power *= 2;
+  return power;
+}
+
+// Channels of input to go through at a time, so that a tile's inputs stay in the first-level cache.
+int64_t channels_per_block(const Op& op, const Convolution& c, size_t n_non_zeros, int64_t vector_bytes) {
+  const int64_t lines = (c.tile_rows + op.kernel_h - 1) * (c.tile_cols + op.kernel_w - 1);
+  const int64_t block = std::max<int64_t>(1, kFirstLevelCache / (lines * vector_bytes));
+  const double per_channel = static_cast<double>(n_non_zeros) / static_cast<double>(op.c_in * op.c_out);
+  return per_channel * static_cast<double>(block) < kFewestPerBlock || op.c_in < 2 * block ? op.c_in : block;
+}
+
+}  // namespace
+
+void Network::State::split(const Op& op, const Packed& pack, Phased* phased) const {
+  Convolution& c = phased->convolution;
+  if (pack.kind == Kind::sparse) {
+    c.tile_cols = power_below(c.cols, kernels->max_tile == 16 ? 8 : 4);
+    c.tile_rows = std::min<int64_t>(4, power_below(c.rows, kernels->max_tile / c.tile_cols));
+    phased->rectangles = split_rectangle(c, c.tile_rows, c.tile_cols, 1);
+  } else if (pack.kind == Kind::dense) {
+    phased->rectangles = split_rectangle(c, 4, 16, kernels->dense_group);
+  } else {
+    Winograd& w = phased->winograd;
+    w.m = pack.kind == Kind::winograd2 ? 2 : 4;
+    const int64_t n_tiles = (c.rows + w.m - 1) / w.m * ((c.cols + w.m - 1) / w.m);
+    const int64_t per_tile = (w.m + 2) * (w.m + 2) * op.c_in * vector_bytes();
+    w.tiles = std::clamp<int64_t>(kSecondLevelCache / per_tile, 1, kernels->winograd_tiles);
+    const int64_t chunk = std::max<int64_t>(w.tiles, n_tiles / kEnoughTasks / w.tiles * w.tiles);
+    for (int64_t t = 0; t < n_tiles; t += chunk) phased->tiles.emplace_back(t, std::min(t + chunk, n_tiles));
+  }
+}
+
+Phased Network::State::plan_phase(const Plan& plan, size_t index, size_t number) const {
+  const Op& op = program.ops[index];
+  const Packed& pack = packed[index];
+  const Phase& phase = pack.phases[number];
+  const Steps steps = steps_of(op);
+  const int64_t bytes = vector_bytes();
+  const size_t out_value = program.n_inputs + index;
+  const Map& in = plan.layout.maps[op.sources[0]];
+  const Map& out = plan.layout.maps[out_value];
+
+  std::vector<int64_t> channel_offsets, row_bytes;
+  for (const int source : op.sources) {
+    const Map& map = plan.layout.maps[source];
+    for (int64_t channel = 0; channel < map.channels; ++channel) {
+      channel_offsets.push_back(plan.layout.offsets[source] + channel * map.channel_stride * bytes);
+      row_bytes.push_back(map.row_stride * bytes);
+    }
+  }
+  Phased phased;
+  Convolution& c = phased.convolution;
+  c.in_row = in.row_stride * bytes * steps.in_h;
+  c.in_col = bytes * steps.in_w;
+  c.out_channel = out.channel_stride * bytes;
+  c.out_row = out.row_stride * bytes * steps.out_h;
+  c.out_col = bytes * steps.out_w;
+  c.rows = out.rows / steps.out_h, c.cols = out.cols / steps.out_w, c.c_out = op.c_out;
+  phased.out_offset = plan.layout.offsets[out_value] + (phase.row * out.row_stride + phase.col) * bytes;
+  if (op.residual >= 0) {
+    const Map& residual = plan.layout.maps[op.residual];
+    phased.residual_offset = plan.layout.offsets[op.residual] + (phase.row * residual.row_stride + phase.col) * bytes;
+    c.epilogue.residual_channel = residual.channel_stride * bytes;
+    c.epilogue.residual_row = residual.row_stride * bytes * steps.out_h;
+    c.epilogue.residual_col = bytes * steps.out_w;
+  }
+  c.epilogue.bias = op.bias.empty() ? nullptr : op.bias.data();
+  c.epilogue.slope = op.slope.data();
+  c.epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
+  c.epilogue.activation = static_cast<int>(op.activation);
+
+  split(op, pack, &phased);
+  if (pack.kind == Kind::sparse) {
+    const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
+    phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
+    c.n_blocks = phased.sparse.n_blocks;
+  } else if (pack.kind == Kind::dense) {
+    phased.offsets = tap_offsets(op, phase, channel_offsets, row_bytes, bytes);
+    c.n_taps = static_cast<int64_t>(phased.offsets.size());
+    c.weights = pack.dense[number].data();
+  } else {
+    Phase corner;
+    corner.taps.push_back(phase.taps.front());
+    phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
+    c.n_taps = op.c_in;
+    phased.winograd.weights = pack.winograd.data();
+    phased.winograd.in_rows = c.rows + 2, phased.winograd.in_cols = c.cols + 2;
+  }
+  return phased;
+}
+
+std::shared_ptr<const Plan> Network::State::make_plan(const std::vector<Shape>& inputs) const {
+  auto plan = std::make_shared<Plan>();
+  plan->inputs = inputs;
+  plan->shapes = value_shapes(program, inputs);
+  plan->layout = lay_out(program, plan->shapes, *kernels);
+  plan->convolutions.resize(program.ops.size());
+  for (size_t i = 0; i < program.ops.size(); ++i)
+    for (size_t phase = 0; phase < packed[i].phases.size(); ++phase)
+      plan->convolutions[i].push_back(plan_phase(*plan, i, phase));
+  return plan;
+}
+
+std::shared_ptr<const Plan> Network::State::plan_for(const std::vector<Shape>& inputs) const {
+  const auto same = [&](const std::shared_ptr<const Plan>& plan) {
+    return std::equal(inputs.begin(), inputs.end(), plan->inputs.begin(), plan->inputs.end(),
+                      [](const Shape& a, const Shape& b) { return a.c == b.c && a.h == b.h && a.w == b.w; });
+  };
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found = std::find_if(plans.begin(), plans.end(), same);
+  if (found != plans.end()) {
+    std::rotate(plans.begin(), found, found + 1);
+    return plans.front();
+  }
+  plans.insert(plans.begin(), make_plan(inputs));
+  if (plans.size() > kMostPlans) plans.pop_back();
+  return plans.front();
+}
+
+namespace {
+
+// Runs a plan for one image.
+class Runner {
+ public:
+  Runner(const Program& program, const Kernels& kernels, const std::vector<Packed>& packed, const Plan& plan,
+         ArenaPool* arenas, const Parallel& parallel)
+      : program_(program), kernels_(kernels), packed_(packed), plan_(plan), arenas_(arenas), parallel_(parallel),
+        arena_(arenas->take(plan.layout.arena_bytes)), maps_(plan.layout.maps) {
+    for (size_t v = 0; v < maps_.size(); ++v)
+      maps_[v].data = reinterpret_cast<float*>(arena_.data() + plan.layout.offsets[v]);
+  }
+  ~Runner() { arenas_->give(std::move(arena_)); }
+  Runner(const Runner&) = delete;
+  Runner& operator=(const Runner&) = delete;
+
+  void pack(const std::vector<Input>& inputs, int64_t image) {
+    for (size_t v = 0; v < inputs.size(); ++v) {
+      const Shape& s = inputs[v].shape;
+      const float* data = inputs[v].data + image * s.c * s.h * s.w;
+      each(s.c, [&](size_t channel) {
+        kernels_.pack(data + channel * s.h * s.w, maps_[v], channel);
+        kernels_.finish(maps_[v], channel);
+      });
+    }
+  }
+
+  void unpack(const std::vector<float*>& outputs, int64_t image) {
+    for (size_t o = 0; o < outputs.size(); ++o) {
+      int64_t channels = 0;
+      for (const int v : program_.outputs[o]) channels += maps_[v].channels;
+      const Map& first = maps_[program_.outputs[o][0]];
+      const int64_t area = first.height * first.width;
+      float* out = outputs[o] + image * channels * area;
+      for (const int v : program_.outputs[o]) {
+        each(maps_[v].channels, [&](size_t channel) { kernels_.unpack(maps_[v], channel, out + channel * area); });
+        out += maps_[v].channels * area;
+      }
+    }
+  }
+
+  void compute(size_t index) {
+    const Op& op = program_.ops[index];
+    const Map& out = maps_[program_.n_inputs + index];
+    if (is_convolution(op)) {
+      for (const Phased& phased : plan_.convolutions[index]) convolve(op, packed_[index], phased);
+      each(out.channels, [&](size_t channel) { kernels_.finish(out, channel); });
+      return;
+    }
+    const Map& in = maps_[op.sources[0]];
+    Epilogue epilogue;
+    epilogue.activation = static_cast<int>(op.activation);
+    epilogue.slope = op.slope.data();
+    epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
+    const int64_t window[6] = {op.kernel_h, op.kernel_w, op.stride_h, op.stride_w, op.pad_top, op.pad_left};
+    each(out.channels, [&](size_t channel) {
+      if (op.code == Opcode::max_pool) kernels_.max_pool(in, out, channel, window);
+      if (op.code == Opcode::upsample) kernels_.upsample(in, out, channel, op.factor_h, op.factor_w);
+      if (op.code == Opcode::add) kernels_.activate(in, &maps_[op.sources[1]], out, channel, epilogue);
+      if (op.code == Opcode::activate) kernels_.activate(in, nullptr, out, channel, epilogue);
+      kernels_.finish(out, channel);
+    });
+  }
+
+ private:
+  template <class F>
+  void each(size_t n, F&& body) {
+    if (n == 1) return body(0);
+    auto call = [](void* context, size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); };
+    parallel_.run(parallel_.self, call, &body, n);
+  }
+
+  void convolve(const Op& op, const Packed& packed, const Phased& phased) {
+    Convolution c = phased.convolution;
+    c.arena = arena_.data();
+    c.out = arena_.data() + phased.out_offset;
+    if (phased.residual_offset >= 0) c.epilogue.residual = arena_.data() + phased.residual_offset;
+    c.non_zeros = phased.sparse.non_zeros.data();
+    c.segments = phased.sparse.segments.data();
+    c.offsets = phased.offsets.data();
+    (void)op;
+    if (packed.kind == Kind::sparse) {
+      each(phased.rectangles.size(), [&](size_t i) { kernels_.sparse(c, phased.rectangles[i]); });
+    } else if (packed.kind == Kind::dense) {
+      each(phased.rectangles.size(), [&](size_t i) { kernels_.dense(c, phased.rectangles[i]); });
+    } else {
+      Winograd w = phased.winograd;
+      w.convolution = c;
+      const size_t floats = kernels_.winograd_scratch(w);
+      each(phased.tiles.size(), [&](size_t i) {
+        Arena scratch = arenas_->take(floats * sizeof(float));
+        kernels_.winograd(w, phased.tiles[i].first, phased.tiles[i].second, reinterpret_cast<float*>(scratch.data()));
+        arenas_->give(std::move(scratch));
+      });
+    }
+  }
+
+  const Program& program_;
+  const Kernels& kernels_;
+  const std::vector<Packed>& packed_;
+  const Plan& plan_;
+  ArenaPool* arenas_;
+  const Parallel& parallel_;
+  Arena arena_;
+  std::vector<Map> maps_;
+};
+
+std::vector<Shape> one_image(const std::vector<Shape>& inputs) {
+  std::vector<Shape> shapes;
+  for (const Shape& s : inputs) {
+    if (s.n != inputs[0].n) throw Error("the inputs differ in the number of images");
+    if (s.n < 0 || s.c < 1 || s.h < 1 || s.w < 1 || s.h > (1 << 20) || s.w > (1 << 20) || s.c > (1 << 20))
+      throw Error("an input is empty, or larger than 2^20 along an axis");
+    shapes.push_back({1, s.c, s.h, s.w});
+  }
+  return shapes;
+}
+
+}  // namespace
+
+Network::Network(Program program, const std::string& instruction_set) : state_(std::make_unique<State>()) {
+  state_->program = std::move(program);
+  state_->kernels = find_kernels(instruction_set);
+  const auto& ops = state_->program.ops;
+  state_->packed.resize(ops.size());
+  for (size_t i = 0; i < ops.size(); ++i)
+    if (is_convolution(ops[i])) state_->packed[i] = pack_kernel(ops[i], i, *state_->kernels);
+}
+
+Network::~Network() = default;
+
+const char* Network::instruction_set() const { return state_->kernels->name; }
+
+std::vector<Shape> Network::output_shapes(const std::vector<Shape>& inputs) const {
+  const std::vector<Shape> shapes = value_shapes(state_->program, one_image(inputs));
+  std::vector<Shape> result;
+  for (const auto& output : state_->program.outputs) {
+    Shape shape = shapes[output[0]];
+    shape.n = inputs[0].n;
+    for (size_t i = 1; i < output.size(); ++i) {
+      const Shape& other = shapes[output[i]];
+      if (other.h != shape.h || other.w != shape.w) throw Error("parts of an output differ in height or width");
+      shape.c += other.c;
+    }
+    result.push_back(shape);
+  }
+  return result;
+}
+
+void Network::run(const std::vector<Input>& inputs, const std::vector<float*>& outputs, const Parallel& parallel,
+                  float* milliseconds) const {
+  std::vector<Shape> shapes;
+  for (const Input& input : inputs) shapes.push_back(input.shape);
+  const size_t n_ops = state_->program.ops.size();
+  if (milliseconds) std::fill(milliseconds, milliseconds + n_ops, 0.0f);
+  const std::shared_ptr<const Plan> plan = state_->plan_for(one_image(shapes));
+  Runner runner(state_->program, *state_->kernels, state_->packed, *plan, &state_->arenas, parallel);
+  for (int64_t image = 0; image < inputs[0].shape.n; ++image) {
+    runner.pack(inputs, image);
+    for (size_t i = 0; i < n_ops; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      runner.compute(i);
+      if (milliseconds)
+        milliseconds[i] += std::chrono::duration<float, std::milli>(std::chrono::steady_clock::now() - start).count();
+    }
+    runner.unpack(outputs, image);
+  }
+}
+
+}  // namespace wcr
