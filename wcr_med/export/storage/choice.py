@@ -1,52 +1,21 @@
-"""How weights lie in the file: dense, or gap8, which stores non-zeros and the distances between them.
+"""Which form each kernel of a graph takes."""
 
-ONNX has sparse tensors, but common tools reject them and ONNX Runtime makes them dense only after reading them as int64
-positions. gap8 needs ordinary operators alone: Cast, CumSum, Sub, ScatterElements, Reshape. Their inputs are constants,
-so ONNX Runtime computes the kernel once while loading; from then on the network is the dense one, bit for bit.
-"""
-
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from wcr_med.export.storage.positions import encode_gap8
-
-Array = npt.NDArray[Any]
-Storage = Literal["dense", "gap8"]
+from wcr_med.export.storage.decoders import Decoder, build_decoder
+from wcr_med.export.storage.forms import Form, Storage, TensorStorage, Values, entropy_bound_bytes
+from wcr_med.export.storage.kernels import encode_values
+from wcr_med.export.storage.positions import non_zero_positions
+from wcr_med.export.storage.values import stored_values
 
 _KERNEL_READERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}  # operator -> which input is the kernel
-_AXIS, _ONE = "gap8.axis", "gap8.one"  # scalars that all decoders share
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorStorage:
-    """How one kernel is stored.
-
-    Attributes:
-        name: of the kernel in the graph.
-        shape: of the kernel.
-        n: number of weights.
-        n_stored: weights whose bits are not those of +0.0.
-        storage: the form chosen.
-        size_bytes: what the kernel takes in the file, its decoder included.
-        dense_size_bytes: what it would take dense.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    n: int
-    n_stored: int
-    storage: Storage
-    size_bytes: int
-    dense_size_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
-        return {**asdict(self), "shape": list(self.shape)}
+_AUTO_FORMS: tuple[Form, ...] = ("dense", "gap8", "sparse_value", "rice")  # Elias-Fano is never smaller than Rice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,114 +26,156 @@ class Stored:
     tensors: tuple[TensorStorage, ...]
 
 
-def store(model: ModelProto, storage: Literal["auto", "dense", "gap8"]) -> Stored:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Kernel:
+    """A kernel and the forms that it may take."""
+
+    tensor: TensorProto
+    n_stored: int
+    candidates: dict[Form, Decoder]
+    sizes: dict[Form, int]  # of what is this kernel's own
+
+
+def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Stored:
     """Choose the form of every kernel.
 
-    Requires: a model that the checker accepts, of opset 13 or later. A kernel is a float32 initializer of rank 1 or
+    Requires: a model that the checker accepts, of opset 18 or later. A kernel is a float32 initializer of rank 1 or
     more that a Conv, ConvTranspose, Gemm or MatMul reads as its second input; no graph input may override it. Others
-    stay dense.
+    stay dense and float32, biases among them.
 
-    Ensures: every kernel has the same bits as before, so outputs are the same to the last bit. With "auto" each kernel
-    takes the form that needs fewer bytes in the file, dense on a tie.
+    Ensures: with fp32, every kernel has the same bits as before, so outputs are the same to the last bit. Otherwise
+    every kernel is what `values` makes of it, and its zeros are zeros. With "auto" the forms are those that together
+    need the fewest bytes in the file, of those that ONNX Runtime and OpenVINO read; dense on a tie.
 
     Args:
         model: the graph; left alone.
         storage: the form of all kernels, or "auto".
+        values: type of the values of all kernels.
+
+    Raises:
+        UserError: a kernel's values cannot be stored in that type; the message names it.
     """
-    result = ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    kernels = _kernel_names(model)
-    initializers, nodes, rows = [], [], []
-    for tensor in model.graph.initializer:
-        if tensor.name not in kernels:
-            initializers.append(tensor)
-            continue
-        dense_size = _field_size(tensor)
-        encoded, decoder = _encoded(tensor)
-        encoded_size = sum(_field_size(part) for part in (*encoded, *decoder))
-        chosen = storage if storage != "auto" else ("gap8" if encoded_size < dense_size else "dense")
-        initializers.extend(encoded if chosen == "gap8" else [tensor])
-        nodes.extend(decoder if chosen == "gap8" else [])
-        rows.append(_row(tensor, chosen, encoded_size if chosen == "gap8" else dense_size, dense_size))
-    if nodes:
-        initializers.extend([_scalar(0, _AXIS), _scalar(1, _ONE)])
-        nodes.extend(graph.node)
-        ordered = [_copy(node) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(ordered)
-    del graph.initializer[:]
-    graph.initializer.extend(initializers)
-    return Stored(model=result, tensors=tuple(rows))
-
-
-def _kernel_names(model: ModelProto) -> set[str]:
-    overridable = {value.name for value in model.graph.input}
-    read = {
-        node.input[_KERNEL_READERS[node.op_type]]
-        for node in model.graph.node
-        if node.op_type in _KERNEL_READERS and node.domain == ""
+    forms = _AUTO_FORMS if storage == "auto" else (storage,)
+    prefix = _free_prefix(model)
+    kernels = {
+        tensor.name: _candidates(tensor, axis, forms, values, prefix=prefix, number=number)
+        for number, (tensor, axis) in enumerate(_kernels(model))
     }
-    return {
-        tensor.name
+    allowed = _cheapest_forms(kernels.values(), forms)
+    chosen = {name: _smallest(kernel, allowed) for name, kernel in kernels.items()}
+    return Stored(
+        model=_with_decoders(model, {name: kernels[name].candidates[form] for name, form in chosen.items()}),
+        tensors=tuple(_row(kernels[name], form, values) for name, form in chosen.items()),
+    )
+
+
+def _kernels(model: ModelProto) -> list[tuple[TensorProto, int]]:
+    """Every kernel with the axis of its output channels, in the order of initializers."""
+    overridable = {value.name for value in model.graph.input}
+    readers: dict[str, NodeProto] = {}
+    for node in model.graph.node:
+        if node.op_type in _KERNEL_READERS and node.domain == "":
+            readers.setdefault(node.input[_KERNEL_READERS[node.op_type]], node)
+    return [
+        (tensor, _output_axis(readers[tensor.name], len(tensor.dims)))
         for tensor in model.graph.initializer
-        if tensor.name in read - overridable
+        if tensor.name in readers.keys() - overridable
         and tensor.data_type == TensorProto.FLOAT
         and tensor.dims
         and 0 not in tensor.dims
-    }
-
-
-def _encoded(tensor: TensorProto) -> tuple[list[TensorProto], list[NodeProto]]:
-    """Initializers and nodes that together yield a tensor of the same name, shape and bits."""
-    name = tensor.name
-    values = numpy_helper.to_array(tensor).reshape(-1)
-    gaps, kept = encode_gap8(values)
-    parts = [
-        numpy_helper.from_array(gaps, f"{name}.gaps"),
-        numpy_helper.from_array(kept, f"{name}.kept"),
-        numpy_helper.from_array(np.array([values.size], dtype=np.int64), f"{name}.size"),
-        numpy_helper.from_array(np.array(tensor.dims, dtype=np.int64), f"{name}.shape"),
     ]
-    return parts, list(_decoder(name))
 
 
-def _decoder(name: str) -> Iterator[NodeProto]:
-    # int32 suffices: a file below 2 GB holds fewer positions, and it halves the memory at load.
-    yield helper.make_node("Cast", [f"{name}.gaps"], [f"{name}.steps"], to=TensorProto.INT32)
-    yield helper.make_node("CumSum", [f"{name}.steps", _AXIS], [f"{name}.ends"])
-    yield helper.make_node("Sub", [f"{name}.ends", _ONE], [f"{name}.positions"])
-    yield helper.make_node("ConstantOfShape", [f"{name}.size"], [f"{name}.zeros"])  # float32 zeros by default
-    yield helper.make_node(
-        "ScatterElements", [f"{name}.zeros", f"{name}.positions", f"{name}.kept"], [f"{name}.flat"], axis=0
+def _output_axis(reader: NodeProto, rank: int) -> int:
+    if reader.op_type == "Conv":
+        return 0
+    if reader.op_type == "ConvTranspose":
+        return 1
+    transposed = any(entry.name == "transB" and helper.get_attribute_value(entry) for entry in reader.attribute)
+    return 0 if transposed else rank - 1
+
+
+def _candidates(
+    tensor: TensorProto, axis: int, forms: Sequence[Form], values: Values, *, prefix: str, number: int
+) -> _Kernel:
+    kernel = numpy_helper.to_array(tensor)
+    stored, scale = stored_values(kernel, values, scale_axis=axis, name=tensor.name)
+    candidates = {}
+    for form in forms:
+        encoded = encode_values(stored, scale, form)
+        candidates[form] = build_decoder(encoded, name=tensor.name, prefix=prefix, number=number, scale_axis=axis)
+    return _Kernel(
+        tensor=tensor,
+        n_stored=non_zero_positions(stored.reshape(-1)).size,
+        candidates=candidates,
+        sizes={form: _size((*entry.initializers, *entry.nodes)) for form, entry in candidates.items()},
     )
-    yield helper.make_node("Reshape", [f"{name}.flat", f"{name}.shape"], [name])
 
 
-def _scalar(value: int, name: str) -> TensorProto:
-    return numpy_helper.from_array(np.array(value, dtype=np.int32), name)
+def _cheapest_forms(kernels: Iterable[_Kernel], forms: Sequence[Form]) -> tuple[Form, ...]:
+    """The subset of forms that needs the fewest bytes in all, with what the decoders share counted once."""
+    every = list(kernels)
+    subsets = [subset for n in range(1, len(forms) + 1) for subset in itertools.combinations(forms, n)]
+    return min(subsets, key=lambda subset: _total(every, subset))
 
 
-def _row(tensor: TensorProto, storage: Storage, size: int, dense_size: int) -> TensorStorage:
-    values = numpy_helper.to_array(tensor)
+def _total(kernels: Sequence[_Kernel], forms: Sequence[Form]) -> int:
+    chosen = [(kernel, _smallest(kernel, forms)) for kernel in kernels]
+    shared: dict[str, TensorProto] = {}
+    for kernel, form in chosen:
+        shared.update(kernel.candidates[form].shared)
+    return sum(kernel.sizes[form] for kernel, form in chosen) + _size(shared.values())
+
+
+def _smallest(kernel: _Kernel, forms: Sequence[Form]) -> Form:
+    return min(forms, key=lambda form: kernel.sizes[form])
+
+
+def _with_decoders(model: ModelProto, decoders: dict[str, Decoder]) -> ModelProto:
+    """A copy of the model in which decoders, by name of the kernel, stand for initializers."""
+    result = ModelProto()
+    result.CopyFrom(model)
+    shared: dict[str, TensorProto] = {}
+    initializers: list[TensorProto] = []
+    for tensor in model.graph.initializer:
+        decoder = decoders.get(tensor.name)
+        initializers.extend([tensor] if decoder is None else decoder.initializers)
+        shared.update({} if decoder is None else decoder.shared)
+    del result.graph.initializer[:]
+    result.graph.initializer.extend([*initializers, *shared.values()])
+    del result.graph.node[:]
+    result.graph.node.extend(node for decoder in decoders.values() for node in decoder.nodes)
+    result.graph.node.extend(model.graph.node)
+    return result
+
+
+def _row(kernel: _Kernel, form: Form, values: Values) -> TensorStorage:
+    n = int(np.prod(kernel.tensor.dims))
     return TensorStorage(
-        name=tensor.name,
-        shape=tuple(tensor.dims),
-        n=values.size,
-        n_stored=int(np.count_nonzero(values.view(np.uint32))),
-        storage=storage,
-        size_bytes=size,
-        dense_size_bytes=dense_size,
+        name=kernel.tensor.name,
+        shape=tuple(kernel.tensor.dims),
+        n=n,
+        n_stored=kernel.n_stored,
+        storage=form,
+        values=values,
+        size_bytes=kernel.sizes[form],
+        dense_size_bytes=_size([kernel.tensor]),
+        position_bytes=kernel.candidates[form].position_bytes,
+        position_bound_bytes=entropy_bound_bytes(n, kernel.n_stored),
     )
 
 
-def _field_size(message: Any) -> int:
-    """Bytes of a message as an entry of a repeated field: tag, length, content."""
-    content = int(message.ByteSize())
-    return 1 + max(1, (content.bit_length() + 6) // 7) + content
+def _free_prefix(model: ModelProto) -> str:
+    """A short name that begins no tensor's name."""
+    tensors = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input}
+    taken = tensors | {name for node in model.graph.node for name in node.output}
+    prefix = "k"
+    while any(name.startswith(prefix) for name in taken):
+        prefix = f"{prefix}_"
+    return prefix
 
 
-def _copy(node: NodeProto) -> NodeProto:
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    return copy
+def _size(messages: Iterable[Any]) -> int:
+    """Bytes of messages as entries of a repeated field: tag, length, content."""
+    contents = [int(message.ByteSize()) for message in messages]
+    return sum(1 + max(1, (content.bit_length() + 6) // 7) + content for content in contents)

@@ -76,16 +76,14 @@ def encode_elias_fano(positions: Array, n_low_bits: int | None = None) -> tuple[
     """
     codes = np.asarray(positions, dtype=np.int64)
     bits = n_low_bits if n_low_bits is not None else _best_low_bits(codes[-1:], codes.size)
-    low, high = elias_fano_bits(codes, bits)
-    return _pack(low), _pack(high), bits
+    return _pack(_low_bits(codes, bits)), _pack(_unary(codes >> bits)), bits
 
 
 def encode_rice(positions: Array, n_low_bits: int | None = None) -> tuple[Array, Array, int]:
     """Rice code of the distances between ascending positions; arguments and result as in `encode_elias_fano`."""
     codes = _distances(positions)
     bits = n_low_bits if n_low_bits is not None else _best_low_bits(codes, codes.size)
-    low, high = rice_bits(positions, bits)
-    return _pack(low), _pack(high), bits
+    return _pack(_low_bits(codes, bits)), _pack(_unary(np.cumsum(codes >> bits))), bits
 
 
 def decode_elias_fano(low: Array, high: Array, n_low_bits: int, k: int) -> Array:
@@ -98,19 +96,15 @@ def decode_elias_fano(low: Array, high: Array, n_low_bits: int, k: int) -> Array
 def decode_rice(low: Array, high: Array, n_low_bits: int, k: int) -> Array:
     """The int64 positions (k,) that `encode_rice` took."""
     low_k, unset_k = _read(low, high, n_low_bits, k)
-    return (unset_k << n_low_bits) + np.cumsum(low_k) + np.arange(k)
+    positions: Array = (unset_k << n_low_bits) + np.cumsum(low_k) + np.arange(k)
+    return positions
 
 
-def elias_fano_bits(positions: Array, n_low_bits: int) -> tuple[Array, Array]:
-    """Low and high bits before they are packed, uint8 of 0 and 1."""
-    high = np.asarray(positions, dtype=np.int64) >> n_low_bits
-    return _low_bits(positions, n_low_bits), _unary(high)
-
-
-def rice_bits(positions: Array, n_low_bits: int) -> tuple[Array, Array]:
-    """Low and high bits before they are packed, uint8 of 0 and 1."""
-    codes = _distances(positions)
-    return _low_bits(codes, n_low_bits), _unary(np.cumsum(codes >> n_low_bits))
+def code_bits(low: Array, high: Array, n_low_bits: int, k: int) -> tuple[Array, Array]:
+    """Both arrays of a code bit by bit, uint8 of 0 and 1, without the unused bits of their last bytes."""
+    low_bits = np.unpackbits(low, count=k * n_low_bits, bitorder="little")
+    high_bits = np.unpackbits(high, bitorder="little")
+    return low_bits, high_bits[: np.flatnonzero(high_bits)[-1] + 1]
 
 
 def scatter(positions: Array, kept: Array, n: int) -> Array:
@@ -155,6 +149,6 @@ def _pack(bits: Array) -> Array:
 
 def _read(low: Array, high: Array, n_low_bits: int, k: int) -> tuple[Array, Array]:
     """Low parts (k,) and numbers of unset bits before each set one (k,)."""
-    low_kl = np.unpackbits(low, count=k * n_low_bits, bitorder="little").reshape(k, n_low_bits).astype(np.int64)
-    ends = np.flatnonzero(np.unpackbits(high, bitorder="little"))[:k]
-    return (low_kl << np.arange(n_low_bits)).sum(axis=1), ends - np.arange(k)
+    low_bits, high_bits = code_bits(low, high, n_low_bits, k)
+    low_kl = low_bits.reshape(k, n_low_bits).astype(np.int64)
+    return (low_kl << np.arange(n_low_bits)).sum(axis=1), np.flatnonzero(high_bits) - np.arange(k)
