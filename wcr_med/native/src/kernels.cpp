@@ -84,6 +84,18 @@ WCR_INLINE inline void finish_sums(const Epilogue& e, int64_t channel, Vec* sum,
 
 // ---- sparse -------------------------------------------------------------------------------------------------------
 
+// Asks for the inputs that the tile below needs anew, a few with each output channel: walking over many channels in
+// short runs is more than the processor foresees.
+WCR_INLINE inline void fetch_ahead(const Convolution& c, const char* base, int64_t step, int64_t rows) {
+  const int64_t steps = c.n_blocks * c.c_out;
+  const int64_t last = (step + 1) * c.n_ahead / steps;
+  for (int64_t channel = step * c.n_ahead / steps; channel < last; ++channel) {
+    const char* in = base + static_cast<uint64_t>(c.ahead[channel]) * 8 + c.ahead_row * c.in_row;
+    for (int64_t y = 0; y < rows; ++y, in += c.in_row)
+      for (int64_t x = 0; x < c.ahead_cols; ++x) __builtin_prefetch(in + x * kVector, 0, 2);
+  }
+}
+
 // One tile of all output channels for one block of input channels. kStep: vectors between columns; 0: at run time.
 template <int kRows, int kCols, int kStep>
 void sparse_tile(const Convolution& c, int64_t y, int64_t x, int64_t block, int64_t channel0, int64_t channel1) {
@@ -97,6 +109,7 @@ void sparse_tile(const Convolution& c, int64_t y, int64_t x, int64_t block, int6
   char* out = c.out + channel0 * c.out_channel + y * c.out_row + x * c.out_col;
   for (int64_t channel = channel0; channel < channel1; ++channel, out += c.out_channel) {
     const NonZero* const end = c.non_zeros + *++segment;
+    if (c.n_ahead) fetch_ahead(c, base, block * c.c_out + channel, kRows);
     if (!first && !last && nz == end) continue;
     Vec sum[kTile];
     if (first) {

@@ -50,6 +50,8 @@ struct Convolution {
   const uint32_t* segments = nullptr;
   int64_t n_blocks = 0;
   int64_t tile_rows = 1, tile_cols = 1;  // powers of two, their product at most max_tile
+  const uint32_t* ahead = nullptr;       // like `offsets`, one an input channel: what to fetch for the next tile
+  int64_t n_ahead = 0, ahead_row = 0, ahead_cols = 0;  // the next tile's new rows begin at ahead_row from this one
   // dense: taps in order (channel, row, column); weights (group, tap, dense_group), groups filled up with zeros
   const uint32_t* offsets = nullptr;
   const float* weights = nullptr;

@@ -23,6 +23,7 @@ namespace {
 
 constexpr int64_t kFirstLevelCache = 36 << 10;    // bytes of input that a block of channels may take
 constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input of the tiles computed together
+constexpr int64_t kFetchedAhead = 1 << 20;       // bytes of maps beyond which inputs are asked for early
 constexpr int64_t kEnoughTasks = 16;              // to share among threads
 constexpr double kFewestPerBlock = 7.0;           // non-zeros that make loading and storing the sums worth while
 constexpr size_t kMostPlans = 8;
@@ -120,8 +121,10 @@ int64_t channels_per_block(const Op& op, const Convolution& c, size_t n_non_zero
 void Network::State::split(const Op& op, const Packed& pack, Phased* phased) const {
   Convolution& c = phased->convolution;
   if (pack.kind == Kind::sparse) {
-    c.tile_cols = power_below(c.cols, kernels->max_tile == 16 ? 8 : 4);
-    c.tile_rows = std::min<int64_t>(4, power_below(c.rows, kernels->max_tile / c.tile_cols));
+    // Large tiles share a weight among more pixels; small ones leave room for more channels in the cache.
+    const int64_t tile = c.cols > 16 ? kernels->max_tile : 8;
+    c.tile_cols = power_below(c.cols, tile == 16 ? 8 : 4);
+    c.tile_rows = std::min<int64_t>(4, power_below(c.rows, tile / c.tile_cols));
     phased->rectangles = split_rectangle(c, c.tile_rows, c.tile_cols, 1);
   } else if (pack.kind == Kind::dense) {
     phased->rectangles = split_rectangle(c, 4, 16, kernels->dense_group);
@@ -180,6 +183,14 @@ Phased Network::State::plan_phase(const Plan& plan, size_t index, size_t number)
     const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
     phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
     c.n_blocks = phased.sparse.n_blocks;
+    if (c.in_col == bytes && op.c_in * in.channel_stride * bytes > kFetchedAhead && phase.taps.size() > 1) {
+      Phase corner;
+      corner.taps.push_back(phase.taps.front());
+      phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
+      c.n_ahead = op.c_in;
+      c.ahead_row = c.tile_rows + phase.taps.back().dy - phase.taps.front().dy;
+      c.ahead_cols = c.tile_cols + phase.taps.back().dx - phase.taps.front().dx;
+    }
   } else if (pack.kind == Kind::dense) {
     phased.offsets = tap_offsets(op, phase, channel_offsets, row_bytes, bytes);
     c.n_taps = static_cast<int64_t>(phased.offsets.size());
@@ -302,7 +313,7 @@ class Runner {
     if (phased.residual_offset >= 0) c.epilogue.residual = arena_.data() + phased.residual_offset;
     c.non_zeros = phased.sparse.non_zeros.data();
     c.segments = phased.sparse.segments.data();
-    c.offsets = phased.offsets.data();
+    c.offsets = c.ahead = phased.offsets.data();
     (void)op;
     if (packed.kind == Kind::sparse) {
       each(phased.rectangles.size(), [&](size_t i) { kernels_.sparse(c, phased.rectangles[i]); });
