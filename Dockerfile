@@ -12,6 +12,10 @@ ENV PIP_NO_CACHE_DIR=1 \
 RUN groupadd --gid 1000 wcr && useradd --uid 1000 --gid wcr --create-home wcr
 
 FROM base AS wheel
+# hadolint ignore=DL3008 # any compiler of the release will do
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends cmake g++ ninja-build \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wcr_med wcr_med

@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?= wcr-med
 
+NATIVE := wcr_med/native/CMakeLists.txt wcr_med/native/exports.map $(wildcard wcr_med/native/src/*)
+
 .PHONY: demo test test-slow test-lgg lint format install docker clean help
 
 help:
@@ -11,6 +13,7 @@ help:
 	@echo "make test       install into $(VENV) and run linters, type checks and tests"
 	@echo "make test-slow  the tests that take minutes or need much memory"
 	@echo "make test-lgg   the tests on real LGG data: make test-lgg WCR_MED_LGG=/path/to/kaggle_3m"
+	@echo "make install    install into $(VENV); again after a change of C++ sources, to build the accelerator anew"
 	@echo "make docker     build the training image and the slim runtime image"
 
 demo: install
@@ -38,11 +41,13 @@ format: install
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	@rm -f wcr_med/native/libwcr_med_ops.*  # so that a failed build leaves no old library behind
 	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@$(BIN)/python -c 'from wcr_med.native import is_available; print("accelerator:", "built" if is_available() else "absent, for want of a C++17 compiler")'
 	@touch $@
 
 docker:
@@ -50,4 +55,4 @@ docker:
 	docker build --target runtime --tag $(IMAGE):runtime .
 
 clean:
-	rm -rf $(VENV) .cache runs
+	rm -rf $(VENV) .cache build runs wcr_med/native/libwcr_med_ops.*
