@@ -140,19 +140,32 @@ def evaluate(
 def export(
     out: OutOption,
     model: ModelOption = "dense",
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="How positions of weights are stored: auto (the smallest, by tensor), dense, gap8, sparse_value,"
+            " elias_fano, rice; default: export.storage."
+        ),
+    ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(help="How their values are stored: fp32 (bit-exact), fp16, int8; default: export.values."),
+    ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Write a network as ONNX with sparse storage, after checking it against PyTorch on real slices.
 
-    Nothing is written when the outputs differ by more than export.logit_tolerance or export.dice_tolerance.
+    Nothing is written when the outputs differ by more than export.logit_tolerance or export.dice_tolerance; for fp16
+    and int8, export.lossy_dice_tolerance or export.lossy_voxel_tolerance.
     """
     from wcr_med.stages.export import export_stage
     from wcr_med.stages.run import plan
     from wcr_med.stages.workspace import open_workspace
 
-    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    chosen = [f"export.{name}={value}" for name, value in (("storage", storage), ("values", values)) if value]
+    workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
         typer.echo(plan(workspace, stages=("export",)))
         return

@@ -198,11 +198,23 @@ class EvaluationConfig(_Section):
 class ExportConfig(_Section):
     """The ONNX file."""
 
-    storage: Literal["auto", "dense", "gap8"] = Field(
-        "auto", description="How weights are stored; auto: the smaller, by tensor"
+    storage: Literal["auto", "dense", "gap8", "sparse_value", "elias_fano", "rice"] = Field(
+        "auto", description="How positions of weights are stored; auto: the smallest, by tensor"
     )
-    logit_tolerance: Positive = Field(1e-3, description="Largest logit difference to PyTorch over the parity slices")
-    dice_tolerance: Positive = Field(1e-4, description="Largest Dice difference to PyTorch over the parity patients")
+    values: Literal["fp32", "fp16", "int8"] = Field(
+        "fp32", description="How values of weights are stored; fp32: bit-exact; int8: one scale an output channel"
+    )
+    logit_tolerance: Positive = Field(
+        1e-3, description="Largest logit difference to PyTorch over the parity slices; used with values fp32"
+    )
+    dice_tolerance: Positive = Field(
+        1e-4, description="Largest Dice difference to PyTorch over the parity patients; used with values fp32"
+    )
+    lossy_dice_tolerance: Positive = Field(0.002, description="The same, used with values fp16 and int8")
+    lossy_voxel_tolerance: Positive = Field(
+        0.001,
+        description="Largest share of voxels that values fp16 and int8 may put on the other side of the threshold",
+    )
     parity_slices: Count = Field(64, description="Slices of test patients that the parity gate compares")
 
 

@@ -4,15 +4,15 @@ from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
-from wcr_med.export.storage import decode_gap8, encode_gap8, store
+from wcr_med.export.storage import decode_kernel, encode_kernel, store
 
 __all__ = [
     "BuiltGraph",
     "ExportResult",
     "ParityReport",
     "build_graph",
-    "decode_gap8",
-    "encode_gap8",
+    "decode_kernel",
+    "encode_kernel",
     "export_model",
     "fold_batch_norm",
     "parity",

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 from torch import nn
@@ -14,7 +14,7 @@ from wcr_med.export.graph import to_onnx
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
-from wcr_med.export.storage import Stored, TensorStorage, store
+from wcr_med.export.storage import Storage, Stored, TensorStorage, Values, store
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
 from wcr_med.preprocess import PreprocessSettings
@@ -28,7 +28,7 @@ class ExportResult:
     Attributes:
         path: the file.
         size_bytes: of the file.
-        dense_size_bytes: of the same file with every kernel dense.
+        dense_size_bytes: of the same file with every kernel dense and float32.
         sha256: of the file.
         batch_norms_folded: how many batch norms became part of a convolution.
         batch_norms_kept: output name of each that did not -> why.
@@ -71,7 +71,7 @@ class BuiltGraph:
 
     Attributes:
         model: checked by ONNX's own full check.
-        dense_size_bytes: what it would take with every kernel dense.
+        dense_size_bytes: what it would take with every kernel dense and float32.
         batch_norms_folded: how many became part of a convolution.
         batch_norms_kept: output name of each that did not -> why.
         tensors: how each kernel is stored.
@@ -89,7 +89,8 @@ def build_graph(
     settings: PreprocessSettings,
     *,
     in_channels: int,
-    storage: Literal["auto", "dense", "gap8"] = "auto",
+    storage: Storage = "auto",
+    values: Values = "fp32",
     metadata: ModelMetadata | None = None,
 ) -> BuiltGraph:
     """Trace a network, fold its batch norms, choose the storage of its kernels, check the graph.
@@ -98,13 +99,14 @@ def build_graph(
         model: images to logits, on the CPU.
         settings: the network's preprocessing.
         in_channels: image channels.
-        storage: form of the kernels; "auto" takes the smaller for each.
+        storage: form of the kernels; "auto" takes the smallest for each.
+        values: type of the kernels' values.
         metadata: the document to put in; without it the runtime refuses the file, which suits a benchmark.
     """
     folded = fold_batch_norm(to_onnx(model, settings, in_channels=in_channels))
     if metadata is not None:
         onnx.helper.set_model_props(folded.model, {METADATA_KEY: metadata.to_json()})
-    stored: Stored = store(folded.model, storage)
+    stored: Stored = store(folded.model, storage, values)
     onnx.checker.check_model(stored.model, full_check=True)
     return BuiltGraph(
         model=stored.model,
@@ -132,7 +134,7 @@ def export_model(
     Args:
         model: the network as trained or pruned, on the CPU. It is not changed.
         artefact: what is known about it; needs a threshold.
-        config: storage, tolerances, number of slices to compare.
+        config: storage, values, tolerances, number of slices to compare.
         parity_volumes: patients to compare on, best those of the test set; read one at a time, no more than needed.
         out_path: the file to write; an older one stays if anything fails.
         channel_files: for NIfTI with one file a channel: a file pattern for each, in the network's order.
@@ -142,7 +144,14 @@ def export_model(
     """
     metadata = build_metadata(model, artefact, channel_files=channel_files)
     settings = metadata.preprocess
-    built = build_graph(model, settings, in_channels=metadata.in_channels, storage=config.storage, metadata=metadata)
+    built = build_graph(
+        model,
+        settings,
+        in_channels=metadata.in_channels,
+        storage=config.storage,
+        values=config.values,
+        metadata=metadata,
+    )
     with atomic_path(out_path) as temporary:
         onnx.save(built.model, temporary)
         report = parity(
@@ -153,7 +162,7 @@ def export_model(
             threshold=metadata.threshold,
             n_slices=config.parity_slices,
         )
-        report.require(logit_tolerance=config.logit_tolerance, dice_tolerance=config.dice_tolerance)
+        _require_parity(report, config)
     return ExportResult(
         path=out_path,
         size_bytes=out_path.stat().st_size,
@@ -165,3 +174,14 @@ def export_model(
         parity=report,
         metadata=metadata,
     )
+
+
+def _require_parity(report: ParityReport, config: ExportConfig) -> None:
+    if config.values == "fp32":
+        report.require(logit_tolerance=config.logit_tolerance, dice_tolerance=config.dice_tolerance)
+    else:
+        report.require_lossy(
+            config.values,
+            dice_tolerance=config.lossy_dice_tolerance,
+            voxel_tolerance=config.lossy_voxel_tolerance,
+        )

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from wcr_med.errors import UserError
+from wcr_med.export.storage.forms import Values
+from wcr_med.export.storage.values import LOSSY
 from wcr_med.metrics import count
 from wcr_med.model_metadata import INPUTS, OUTPUTS
 from wcr_med.preprocess import Prepared, PreprocessSettings, binarise, normalise, prepare
@@ -46,9 +48,14 @@ class ParityReport:
     n_slices: int
     n_patients: int
 
+    @property
+    def differing_share(self) -> float:
+        """Voxels on different sides of the threshold, as a share of those compared; in [0, 1]."""
+        return self.n_differing_voxels / self.n_voxels
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return asdict(self)
+        return {**asdict(self), "differing_share": self.differing_share}
 
     def require(self, *, logit_tolerance: float, dice_tolerance: float) -> None:
         """Stop an export that changed the network.
@@ -66,6 +73,27 @@ class ParityReport:
                     f"the exported file differs from PyTorch: {what} by {difference:.3g}, {field} allows {tolerance:g} "
                     f"({self.n_slices} slices of {self.n_patients} patients); nothing was written. "
                     "Look for NaN or huge weights, or raise the tolerance"
+                )
+
+    def require_lossy(self, values: Values, *, dice_tolerance: float, voxel_tolerance: float) -> None:
+        """Stop an export whose rounded weights changed what the network finds. Logits only have to be finite.
+
+        Raises:
+            UserError: a difference exceeds its tolerance, or is not a number. The message names the next better form.
+        """
+        remedy = f"nothing was written. Use --values {LOSSY[values]}"
+        if not math.isfinite(self.largest_logit_difference):
+            raise UserError(f"weights stored as {values} give logits that are not finite; {remedy}")
+        checks = (
+            ("Dice", "export.lossy_dice_tolerance", self.largest_dice_difference, dice_tolerance),
+            ("the share of voxels", "export.lossy_voxel_tolerance", self.differing_share, voxel_tolerance),
+        )
+        for what, field, difference, tolerance in checks:
+            if difference > tolerance:
+                raise UserError(
+                    f"weights stored as {values} change the network: {what} by {difference:.3g}, {field} allows "
+                    f"{tolerance:g} ({self.n_slices} slices of {self.n_patients} patients); {remedy}, or raise the "
+                    "tolerance"
                 )
 
 

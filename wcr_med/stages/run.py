@@ -92,6 +92,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
         f" write {workspace.model_path(pruned)}",
         "ladder": f"score sparsities {rungs} %, with and without re-estimated statistics",
         "evaluate": f"test patients, {DENSE} and {pruned}; write {out / 'evaluation'}",
-        "export": f"ONNX, storage {config.export.storage}, checked against PyTorch; write {out / 'export'}",
+        "export": f"ONNX, storage {config.export.storage}, values {config.export.values}, checked against PyTorch;"
+        f" write {out / 'export'}",
         "summary": f"write {out / 'summary.md'}, summary.json and figures",
     }
