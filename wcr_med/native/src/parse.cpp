@@ -125,7 +125,7 @@ void read_geometry(Reader* reader, Op* op) {
 
 void read_convolution(Reader* reader, const Context& context, Op* op) {
   const auto form = static_cast<Form>(reader->read("form", 0, 2));
-  op->kind = static_cast<Kind>(reader->read("kind", 0, 3));
+  op->kind = static_cast<Kind>(reader->read("kind", 0, 4));
   const int64_t weight = reader->read("weight", 0, kMaxWords);
   const int64_t bias = reader->read("bias", -1, kMaxWords);
   // Activation and slope stand before the channels that they are checked against.
