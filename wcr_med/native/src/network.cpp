@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <exception>
 #include <mutex>
+#include <type_traits>
 #include <utility>
 
 #include "arena.h"
@@ -26,7 +28,7 @@ constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input 
 constexpr int64_t kFetchedAhead = 1 << 20;       // bytes of maps beyond which inputs are asked for early
 constexpr int64_t kEnoughTasks = 16;              // to share among threads
 constexpr double kFewestPerBlock = 7.0;           // non-zeros that make loading and storing the sums worth while
-constexpr size_t kMostPlans = 8;
+constexpr size_t kMostPlans = 4;
 
 const Kernels* find_kernels(const std::string& name) {
 #if defined(__x86_64__)
@@ -279,7 +281,7 @@ class Runner {
     const Op& op = program_.ops[index];
     const Map& out = maps_[program_.n_inputs + index];
     if (is_convolution(op)) {
-      for (const Phased& phased : plan_.convolutions[index]) convolve(op, packed_[index], phased);
+      for (const Phased& phased : plan_.convolutions[index]) convolve(packed_[index].kind, phased);
       each(out.channels, [&](size_t channel) { kernels_.finish(out, channel); });
       return;
     }
@@ -302,11 +304,26 @@ class Runner {
   template <class F>
   void each(size_t n, F&& body) {
     if (n == 1) return body(0);
-    auto call = [](void* context, size_t i) { (*static_cast<std::remove_reference_t<F>*>(context))(i); };
-    parallel_.run(parallel_.self, call, &body, n);
+    struct Call {
+      std::remove_reference_t<F>& body;
+      std::mutex mutex;
+      std::exception_ptr fault;
+    } call{body, {}, nullptr};
+    // Whoever runs the tasks may not be able to pass on an exception.
+    const auto guarded = [](void* context, size_t i) {
+      Call& task = *static_cast<Call*>(context);
+      try {
+        task.body(i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(task.mutex);
+        task.fault = std::current_exception();
+      }
+    };
+    parallel_.run(parallel_.self, guarded, &call, n);
+    if (call.fault) std::rethrow_exception(call.fault);
   }
 
-  void convolve(const Op& op, const Packed& packed, const Phased& phased) {
+  void convolve(Kind kind, const Phased& phased) {
     Convolution c = phased.convolution;
     c.arena = arena_.data();
     c.out = arena_.data() + phased.out_offset;
@@ -314,10 +331,9 @@ class Runner {
     c.non_zeros = phased.sparse.non_zeros.data();
     c.segments = phased.sparse.segments.data();
     c.offsets = c.ahead = phased.offsets.data();
-    (void)op;
-    if (packed.kind == Kind::sparse) {
+    if (kind == Kind::sparse) {
       each(phased.rectangles.size(), [&](size_t i) { kernels_.sparse(c, phased.rectangles[i]); });
-    } else if (packed.kind == Kind::dense) {
+    } else if (kind == Kind::dense) {
       each(phased.rectangles.size(), [&](size_t i) { kernels_.dense(c, phased.rectangles[i]); });
     } else {
       Winograd w = phased.winograd;
@@ -357,10 +373,13 @@ std::vector<Shape> one_image(const std::vector<Shape>& inputs) {
 Network::Network(Program program, const std::string& instruction_set) : state_(std::make_unique<State>()) {
   state_->program = std::move(program);
   state_->kernels = find_kernels(instruction_set);
-  const auto& ops = state_->program.ops;
+  auto& ops = state_->program.ops;
   state_->packed.resize(ops.size());
-  for (size_t i = 0; i < ops.size(); ++i)
-    if (is_convolution(ops[i])) state_->packed[i] = pack_kernel(ops[i], i, *state_->kernels);
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (!is_convolution(ops[i])) continue;
+    state_->packed[i] = pack_kernel(ops[i], i, *state_->kernels);
+    if (state_->packed[i].kind != Kind::sparse) ops[i].kernel = Kernel();  // packed already
+  }
 }
 
 Network::~Network() = default;
