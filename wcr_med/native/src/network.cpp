@@ -12,6 +12,7 @@
 #include "kernels.h"
 #include "layout.h"
 #include "packing.h"
+#include "plan.h"
 
 namespace wcr {
 
@@ -23,11 +24,6 @@ extern const Kernels kernels_neon;
 
 namespace {
 
-constexpr int64_t kFirstLevelCache = 36 << 10;    // bytes of input that a block of channels may take
-constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input of the tiles computed together
-constexpr int64_t kFetchedAhead = 1 << 20;       // bytes of maps beyond which inputs are asked for early
-constexpr int64_t kEnoughTasks = 16;              // to share among threads
-constexpr double kFewestPerBlock = 7.0;           // non-zeros that make loading and storing the sums worth while
 constexpr size_t kMostPlans = 4;
 
 const Kernels* find_kernels(const std::string& name) {
@@ -48,25 +44,6 @@ const Kernels* find_kernels(const std::string& name) {
   throw Error("instruction set '" + name + "' is not there; this processor has: " + there);
 }
 
-// One step of an operation that runs without a barrier: tasks may run in any order, on any thread.
-struct Phased {
-  Convolution convolution;  // pointers relative to a null arena
-  Winograd winograd;
-  SparsePhase sparse;
-  std::vector<uint32_t> offsets;
-  int64_t out_offset = 0, residual_offset = -1;
-  std::vector<Rectangle> rectangles;
-  std::vector<std::pair<int64_t, int64_t>> tiles;
-};
-
-// All that depends on the size of the image.
-struct Plan {
-  std::vector<Shape> inputs;  // n = 1
-  std::vector<Shape> shapes;  // of all values
-  Layout layout;
-  std::vector<std::vector<Phased>> convolutions;  // by operation; empty for others
-};
-
 }  // namespace
 
 struct Network::State {
@@ -77,148 +54,8 @@ struct Network::State {
   mutable std::vector<std::shared_ptr<const Plan>> plans;  // the latest first
   mutable ArenaPool arenas;
 
-  int64_t vector_bytes() const { return kernels->lane_rows * kernels->lane_cols * static_cast<int64_t>(sizeof(float)); }
   std::shared_ptr<const Plan> plan_for(const std::vector<Shape>& inputs) const;
-  std::shared_ptr<const Plan> make_plan(const std::vector<Shape>& inputs) const;
-  Phased plan_phase(const Plan& plan, size_t index, size_t phase) const;
-  void split(const Op& op, const Packed& packed, Phased* phased) const;
 };
-
-namespace {
-
-// Tasks enough for all threads, each as tall a strip as possible.
-std::vector<Rectangle> split_rectangle(const Convolution& c, int64_t row_step, int64_t col_step, int64_t channel_step) {
-  const int64_t strips = (c.cols + col_step - 1) / col_step;
-  const int64_t most_bands = std::max<int64_t>(1, c.rows / (4 * row_step));
-  const int64_t bands = std::clamp<int64_t>((kEnoughTasks + strips - 1) / strips, 1, most_bands);
-  const int64_t most_groups = (c.c_out + channel_step - 1) / channel_step;
-  const int64_t groups = std::clamp<int64_t>(kEnoughTasks / (strips * bands), 1, most_groups);
-  const int64_t band = (c.rows + bands * row_step - 1) / (bands * row_step) * row_step;
-  const int64_t group = (c.c_out + groups * channel_step - 1) / (groups * channel_step) * channel_step;
-  std::vector<Rectangle> rectangles;
-  for (int64_t x = 0; x < c.cols; x += col_step)
-    for (int64_t y = 0; y < c.rows; y += band)
-      for (int64_t channel = 0; channel < c.c_out; channel += group)
-        rectangles.push_back({y, std::min(y + band, c.rows), x, std::min(x + col_step, c.cols), channel,
-                              std::min(channel + group, c.c_out)});
-  return rectangles;
-}
-
-int64_t power_below(int64_t limit, int64_t most) {
-  int64_t power = 1;
-  while (power * 2 <= std::min(limit, most)) power *= 2;
-  return power;
-}
-
-// Channels of input to go through at a time, so that a tile's inputs stay in the first-level cache.
-int64_t channels_per_block(const Op& op, const Convolution& c, size_t n_non_zeros, int64_t vector_bytes) {
-  const int64_t lines = (c.tile_rows + op.kernel_h - 1) * (c.tile_cols + op.kernel_w - 1);
-  const int64_t block = std::max<int64_t>(1, kFirstLevelCache / (lines * vector_bytes));
-  const double per_channel = static_cast<double>(n_non_zeros) / static_cast<double>(op.c_in * op.c_out);
-  return per_channel * static_cast<double>(block) < kFewestPerBlock || op.c_in < 2 * block ? op.c_in : block;
-}
-
-}  // namespace
-
-void Network::State::split(const Op& op, const Packed& pack, Phased* phased) const {
-  Convolution& c = phased->convolution;
-  if (pack.kind == Kind::sparse) {
-    // Large tiles share a weight among more pixels; small ones leave room for more channels in the cache.
-    const int64_t tile = c.cols > 16 ? kernels->max_tile : 8;
-    c.tile_cols = power_below(c.cols, tile == 16 ? 8 : 4);
-    c.tile_rows = std::min<int64_t>(4, power_below(c.rows, tile / c.tile_cols));
-    phased->rectangles = split_rectangle(c, c.tile_rows, c.tile_cols, 1);
-  } else if (pack.kind == Kind::dense) {
-    phased->rectangles = split_rectangle(c, 4, 16, kernels->dense_group);
-  } else {
-    Winograd& w = phased->winograd;
-    w.m = pack.kind == Kind::winograd2 ? 2 : 4;
-    const int64_t n_tiles = (c.rows + w.m - 1) / w.m * ((c.cols + w.m - 1) / w.m);
-    const int64_t per_tile = (w.m + 2) * (w.m + 2) * op.c_in * vector_bytes();
-    w.tiles = std::clamp<int64_t>(kSecondLevelCache / per_tile, 1, kernels->winograd_tiles);
-    const int64_t chunk = std::max<int64_t>(w.tiles, n_tiles / kEnoughTasks / w.tiles * w.tiles);
-    for (int64_t t = 0; t < n_tiles; t += chunk) phased->tiles.emplace_back(t, std::min(t + chunk, n_tiles));
-  }
-}
-
-Phased Network::State::plan_phase(const Plan& plan, size_t index, size_t number) const {
-  const Op& op = program.ops[index];
-  const Packed& pack = packed[index];
-  const Phase& phase = pack.phases[number];
-  const Steps steps = steps_of(op);
-  const int64_t bytes = vector_bytes();
-  const size_t out_value = program.n_inputs + index;
-  const Map& in = plan.layout.maps[op.sources[0]];
-  const Map& out = plan.layout.maps[out_value];
-
-  std::vector<int64_t> channel_offsets, row_bytes;
-  for (const int source : op.sources) {
-    const Map& map = plan.layout.maps[source];
-    for (int64_t channel = 0; channel < map.channels; ++channel) {
-      channel_offsets.push_back(plan.layout.offsets[source] + channel * map.channel_stride * bytes);
-      row_bytes.push_back(map.row_stride * bytes);
-    }
-  }
-  Phased phased;
-  Convolution& c = phased.convolution;
-  c.in_row = in.row_stride * bytes * steps.in_h;
-  c.in_col = bytes * steps.in_w;
-  c.out_channel = out.channel_stride * bytes;
-  c.out_row = out.row_stride * bytes * steps.out_h;
-  c.out_col = bytes * steps.out_w;
-  c.rows = out.rows / steps.out_h, c.cols = out.cols / steps.out_w, c.c_out = op.c_out;
-  phased.out_offset = plan.layout.offsets[out_value] + (phase.row * out.row_stride + phase.col) * bytes;
-  if (op.residual >= 0) {
-    const Map& residual = plan.layout.maps[op.residual];
-    phased.residual_offset = plan.layout.offsets[op.residual] + (phase.row * residual.row_stride + phase.col) * bytes;
-    c.epilogue.residual_channel = residual.channel_stride * bytes;
-    c.epilogue.residual_row = residual.row_stride * bytes * steps.out_h;
-    c.epilogue.residual_col = bytes * steps.out_w;
-  }
-  c.epilogue.bias = op.bias.empty() ? nullptr : op.bias.data();
-  c.epilogue.slope = op.slope.data();
-  c.epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
-  c.epilogue.activation = static_cast<int>(op.activation);
-
-  split(op, pack, &phased);
-  if (pack.kind == Kind::sparse) {
-    const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
-    phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
-    c.n_blocks = phased.sparse.n_blocks;
-    if (c.in_col == bytes && op.c_in * in.channel_stride * bytes > kFetchedAhead && phase.taps.size() > 1) {
-      Phase corner;
-      corner.taps.push_back(phase.taps.front());
-      phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
-      c.n_ahead = op.c_in;
-      c.ahead_row = c.tile_rows + phase.taps.back().dy - phase.taps.front().dy;
-      c.ahead_cols = c.tile_cols + phase.taps.back().dx - phase.taps.front().dx;
-    }
-  } else if (pack.kind == Kind::dense) {
-    phased.offsets = tap_offsets(op, phase, channel_offsets, row_bytes, bytes);
-    c.n_taps = static_cast<int64_t>(phased.offsets.size());
-    c.weights = pack.dense[number].data();
-  } else {
-    Phase corner;
-    corner.taps.push_back(phase.taps.front());
-    phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
-    c.n_taps = op.c_in;
-    phased.winograd.weights = pack.winograd.data();
-    phased.winograd.in_rows = c.rows + 2, phased.winograd.in_cols = c.cols + 2;
-  }
-  return phased;
-}
-
-std::shared_ptr<const Plan> Network::State::make_plan(const std::vector<Shape>& inputs) const {
-  auto plan = std::make_shared<Plan>();
-  plan->inputs = inputs;
-  plan->shapes = value_shapes(program, inputs);
-  plan->layout = lay_out(program, plan->shapes, *kernels);
-  plan->convolutions.resize(program.ops.size());
-  for (size_t i = 0; i < program.ops.size(); ++i)
-    for (size_t phase = 0; phase < packed[i].phases.size(); ++phase)
-      plan->convolutions[i].push_back(plan_phase(*plan, i, phase));
-  return plan;
-}
 
 std::shared_ptr<const Plan> Network::State::plan_for(const std::vector<Shape>& inputs) const {
   const auto same = [&](const std::shared_ptr<const Plan>& plan) {
@@ -231,7 +68,7 @@ std::shared_ptr<const Plan> Network::State::plan_for(const std::vector<Shape>& i
     std::rotate(plans.begin(), found, found + 1);
     return plans.front();
   }
-  plans.insert(plans.begin(), make_plan(inputs));
+  plans.insert(plans.begin(), make_plan(program, *kernels, packed, inputs));
   if (plans.size() > kMostPlans) plans.pop_back();
   return plans.front();
 }

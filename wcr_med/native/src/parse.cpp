@@ -136,6 +136,8 @@ void read_convolution(Reader* reader, const Context& context, Op* op) {
   read_activation(&activation, context, op->c_out, op);
   const KernelShape shape{op->c_in, op->c_out, op->kernel_h * op->kernel_w, op->code == Opcode::conv_transpose};
   in_field("weight", [&] {
+    // A transposed kernel is packed once for each place within a stride, with a few bytes for each output channel.
+    context.budget->spend(shape.transposed ? op->stride_h * op->stride_w * op->c_out : 0);
     context.budget->spend(shape.size());
     op->kernel = read_kernel(form, context.tensors, weight, shape);
   });
@@ -177,7 +179,7 @@ void read_fields(Reader* reader, const Context& context, Op* op) {
       break;
     case Opcode::add:
       op->sources = {static_cast<int>(reader->read("first", 0, context.n_values - 1))};
-      op->residual = static_cast<int>(reader->read("second", 0, context.n_values - 1));
+      op->sources.push_back(static_cast<int>(reader->read("second", 0, context.n_values - 1)));
       read_activation(reader, context, 0, op);
       break;
     case Opcode::activate:

@@ -11,7 +11,7 @@ namespace wcr {
 
 // The largest values that a program may hold, so that sizes computed from them neither overflow nor exhaust memory.
 constexpr int64_t kMaxWords = int64_t{1} << 22;  // of the attribute
-constexpr int64_t kMaxOps = 1 << 14;
+constexpr int64_t kMaxOps = 1 << 12;
 constexpr int64_t kMaxSources = 1 << 10;  // of one operation or output
 constexpr int64_t kMaxChannels = 1 << 16;
 constexpr int64_t kMaxKernel = 255;  // height or width; also of strides, dilations and output padding

@@ -1,0 +1,128 @@
+// What is done to maps one channel at a time: packing, margins, pooling, element-wise operations.
+#pragma once
+
+#include "vector.h"
+
+namespace wcr {
+namespace {
+
+WCR_INLINE inline float* vector_at(const Map& m, int64_t channel, int64_t y, int64_t x) {
+  return m.data + (channel * m.channel_stride + y * m.row_stride + x) * kLanes;
+}
+
+void pack(const float* image, const Map& m, int64_t channel) {
+  for (int64_t y = 0; y < m.rows; ++y)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int64_t row = lane / kLaneCols * m.rows + y, col0 = lane % kLaneCols * m.cols;
+      float* const out = vector_at(m, channel, y, 0) + lane;
+      int64_t there = row < m.height ? m.width - col0 : 0;
+      there = there < 0 ? 0 : there > m.cols ? m.cols : there;
+      const float* const in = image + row * m.width + col0;
+      for (int64_t x = 0; x < there; ++x) out[x * kLanes] = in[x];
+      for (int64_t x = there; x < m.cols; ++x) out[x * kLanes] = 0.0f;
+    }
+}
+
+void unpack(const Map& m, int64_t channel, float* image) {
+  for (int64_t y = 0; y < m.rows; ++y)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int64_t row = lane / kLaneCols * m.rows + y, col0 = lane % kLaneCols * m.cols;
+      if (row >= m.height) continue;
+      const float* const in = vector_at(m, channel, y, 0) + lane;
+      float* const out = image + row * m.width + col0;
+      for (int64_t x = 0; x < m.cols && col0 + x < m.width; ++x) out[x] = in[x * kLanes];
+    }
+}
+
+void zero_beyond(const Map& m, int64_t channel) {
+  if (m.height == m.rows * kLaneRows && m.width == m.cols * kLaneCols) return;
+  for (int64_t y = 0; y < m.rows; ++y)
+    for (int64_t x = 0; x < m.cols; ++x) {
+      float* const out = vector_at(m, channel, y, x);
+      for (int lane = 0; lane < kLanes; ++lane)
+        if (lane / kLaneCols * m.rows + y >= m.height || lane % kLaneCols * m.cols + x >= m.width) out[lane] = 0.0f;
+    }
+}
+
+// The pixel (y, x) of each lane's block, for y and x beyond the block: any neighbour, zero outside the map.
+Vec from_neighbours(const Map& m, int64_t channel, int64_t y, int64_t x) {
+  Vec result{};
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const int64_t row = lane / kLaneCols * m.rows + y, col = lane % kLaneCols * m.cols + x;
+    if (row < 0 || col < 0 || row >= m.rows * kLaneRows || col >= m.cols * kLaneCols) continue;
+    const int64_t source = row / m.rows * kLaneCols + col / m.cols;
+    result[lane] = vector_at(m, channel, row % m.rows, col % m.cols)[source];
+  }
+  return result;
+}
+
+template <int kBy>
+WCR_INLINE inline Vec shift_lanes(Vec v, int run) {
+  // Lane i takes lane i - kBy of the same run of lanes; what comes from outside the run is zero.
+  Mask index;
+  for (int i = 0; i < kLanes; ++i) {
+    const int place = i % run - kBy;
+    index[i] = place < 0 || place >= run ? kLanes : i - kBy;
+  }
+  return __builtin_shuffle(v, Vec{}, index);
+}
+
+void finish(const Map& m, int64_t channel) {
+  zero_beyond(m, channel);
+  const int64_t above = m.margin_rows, aside = m.margin_cols;
+  if (above == 0 && aside == 0) return;
+  if (above > 1 || aside > 1) {
+    for (int64_t y = -above; y < m.rows + above; ++y)
+      for (int64_t x = -aside; x < m.cols + aside; ++x) {
+        if (y >= 0 && y < m.rows && x == 0) x = m.cols;  // the block itself
+        if (x >= m.cols + aside) break;
+        store(vector_at(m, channel, y, x), from_neighbours(m, channel, y, x));
+      }
+    return;
+  }
+  if (above)
+    for (int64_t x = 0; x < m.cols; ++x) {
+      store(vector_at(m, channel, -1, x), shift_lanes<kLaneCols>(load(vector_at(m, channel, m.rows - 1, x)), kLanes));
+      store(vector_at(m, channel, m.rows, x), shift_lanes<-kLaneCols>(load(vector_at(m, channel, 0, x)), kLanes));
+    }
+  if (aside)
+    for (int64_t y = -above; y < m.rows + above; ++y) {  // the rows above and below are there by now
+      store(vector_at(m, channel, y, -1), shift_lanes<1>(load(vector_at(m, channel, y, m.cols - 1)), kLaneCols));
+      store(vector_at(m, channel, y, m.cols), shift_lanes<-1>(load(vector_at(m, channel, y, 0)), kLaneCols));
+    }
+}
+
+void max_pool(const Map& in, const Map& out, int64_t channel, const int64_t window[6]) {
+  const int64_t kh = window[0], kw = window[1], sh = window[2], sw = window[3], top = window[4], left = window[5];
+  for (int64_t y = 0; y < out.rows; ++y)
+    for (int64_t x = 0; x < out.cols; ++x) {
+      const float* const corner = vector_at(in, channel, y * sh - top, x * sw - left);
+      Vec best = load(corner);
+      for (int64_t i = 0; i < kh; ++i)
+        for (int64_t j = i == 0; j < kw; ++j) best = maximum(load(corner + (i * in.row_stride + j) * kLanes), best);
+      store(vector_at(out, channel, y, x), best);
+    }
+}
+
+void upsample(const Map& in, const Map& out, int64_t channel, int64_t factor_h, int64_t factor_w) {
+  for (int64_t y = 0; y < in.rows; ++y)
+    for (int64_t x = 0; x < in.cols; ++x) {
+      const Vec value = load(vector_at(in, channel, y, x));
+      for (int64_t i = 0; i < factor_h; ++i)
+        for (int64_t j = 0; j < factor_w; ++j)
+          store(vector_at(out, channel, y * factor_h + i, x * factor_w + j), value);
+    }
+}
+
+void activate(const Map& in, const Map* second, const Map& out, int64_t channel, const Epilogue& e) {
+  const Vec slope = e.activation == 2 ? splat(e.slope[channel * e.slope_step]) : Vec{};
+  for (int64_t y = 0; y < out.rows; ++y)
+    for (int64_t x = 0; x < out.cols; ++x) {
+      Vec value = load(vector_at(in, channel, y, x));
+      if (second) value += load(vector_at(*second, channel, y, x));
+      store(vector_at(out, channel, y, x), activate_vector(value, e.activation, slope));
+    }
+}
+
+}  // namespace
+}  // namespace wcr
