@@ -1,134 +1,238 @@
+"""What stands in the graph, decoded by ONNX Runtime."""
+
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.parser
+import onnxruntime
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from onnx import numpy_helper
 
+from tests.export.kernels import (
+    FORMS,
+    VALUES,
+    Kernel,
+    bit_kernels,
+    image_for,
+    laplace,
+    one_layer,
+    with_kernel_as_output,
+)
 from tests.exported import open_session
-from wcr_med.export import decode_gap8, encode_gap8, store
-
-# As bits: every NaN, both zeros and the denormal numbers, which a thread that flushes them to zero could not draw.
-BITS = st.one_of(st.just(0), st.integers(0, 2**32 - 1), st.just(0x80000000), st.integers(1, 100))
-
-
-def conv(kernel: npt.NDArray[np.float32], *, reader: str = "y = Conv(x, w)") -> onnx.ModelProto:
-    model = onnx.parser.parse_model(
-        f'<ir_version: 8, opset_import: ["" : 18]> g (float[N,2,8,8] x) => (float[N,M,H,W] y) {{ {reader} }}'
-    )
-    model.graph.initializer.append(numpy_helper.from_array(kernel, "w"))
-    return model
+from wcr_med.errors import UserError
+from wcr_med.export import store
+from wcr_med.export.storage import Form, Values, decode_kernel, encode_kernel
 
 
-def run(model: onnx.ModelProto, *, optimise: bool = True) -> npt.NDArray[np.float32]:
-    session = open_session(model, optimise=optimise)
-    image = np.random.default_rng(0).normal(size=(2, 2, 8, 8)).astype(np.float32)
-    result: npt.NDArray[np.float32] = session.run(None, {"x": image})[0]
+def decoded(model: onnx.ModelProto, kernel: Kernel, *, operator: str = "Conv", optimise: bool = True) -> Kernel:
+    """The kernel that ONNX Runtime sees."""
+    session = open_session(with_kernel_as_output(model), optimise=optimise)
+    result: Kernel = session.run(["decoded"], {"x": image_for(kernel, operator=operator)})[0]
     return result
 
 
-def sparse_kernel(shape: tuple[int, ...] = (64, 2, 3, 3), keep: int = 20) -> npt.NDArray[np.float32]:
-    kernel = np.zeros(shape, dtype=np.float32)
-    kernel.reshape(-1)[:: kernel.size // keep] = np.arange(1, kernel.reshape(-1)[:: kernel.size // keep].size + 1)
+def run(model: onnx.ModelProto, kernel: Kernel, *, optimise: bool = True) -> npt.NDArray[np.float32]:
+    result: npt.NDArray[np.float32] = open_session(model, optimise=optimise).run(None, {"x": image_for(kernel)})[0]
+    return result
+
+
+def special(shape: tuple[int, ...] = (7, 2, 3, 3)) -> Kernel:
+    kernel = np.zeros(shape, np.float32)
+    kernel.reshape(-1)[[0, 3, 4, -1]] = [-0.0, 1e-45, 3e38, -1.5]
     return kernel
 
 
-def test_encodes_by_distances_from_just_before_the_start() -> None:
-    gaps, kept = encode_gap8(np.array([0, 0, 7, 8, 0, 9, 0], dtype=np.float32))
-    assert gaps.dtype == np.uint8
-    assert gaps.tolist() == [3, 1, 2]
-    assert kept.tolist() == [7, 8, 9]
-
-
-@pytest.mark.parametrize(
-    ("position", "gaps"), [(254, [255]), (255, [255, 1]), (509, [255, 255]), (510, [255, 255, 1]), (0, [1])]
-)
-def test_bridges_long_gaps_with_fillers(position: int, gaps: list[int]) -> None:
-    values = np.zeros(600, dtype=np.float32)
-    values[position] = 3
-    found, kept = encode_gap8(values)
-    assert found.tolist() == gaps
-    assert kept.tolist() == [0] * (len(gaps) - 1) + [3]
-
-
-def test_a_tensor_of_zeros_is_one_filler() -> None:
-    gaps, kept = encode_gap8(np.zeros(1000, dtype=np.float32))
-    assert (gaps.tolist(), kept.tolist()) == ([1], [0])
-    assert not decode_gap8(gaps, kept, 1000).any()
-
-
-@given(hnp.arrays(np.uint32, st.integers(1, 3000), elements=BITS, fill=st.just(0)))
-@settings(max_examples=60, deadline=None)
-def test_every_bit_survives(bits: npt.NDArray[np.uint32]) -> None:
-    values = bits.view(np.float32)
-    gaps, kept = encode_gap8(values)
-    assert decode_gap8(gaps, kept, values.size).tobytes() == values.tobytes()
-    assert gaps.min() >= 1
-
-
-@pytest.mark.parametrize("bad", [np.zeros((2, 2), np.float32), np.zeros(3), np.zeros(0, np.float32)])
-def test_takes_flat_float32_alone(bad: npt.NDArray[np.float64]) -> None:
-    with pytest.raises(ValueError, match="flat, non-empty float32"):
-        encode_gap8(bad)
+KERNELS = {
+    "sparse": laplace((64, 2, 3, 3), 0.05),
+    "crowded": laplace((8, 4, 3, 3), 0.6),
+    "full": laplace((4, 4, 1, 1), 1.0),
+    "zeros": np.zeros((64, 2, 3, 3), np.float32),
+    "one": special() * np.float32(0) + (np.arange(126).reshape(7, 2, 3, 3) == 100).astype(np.float32),
+    "special": special(),
+    "far apart": laplace((64, 64, 3, 3), 0.0005),
+    "single": np.ones((1, 1, 1, 1), np.float32),
+}
 
 
 @pytest.mark.parametrize("optimise", [True, False])
-@pytest.mark.parametrize("kernel", [sparse_kernel(), np.zeros((64, 2, 3, 3), np.float32), -sparse_kernel() * 0.0])
-def test_the_graph_decodes_to_the_same_bits(kernel: npt.NDArray[np.float32], optimise: bool) -> None:
-    dense = conv(kernel)
-    stored = store(dense, "gap8")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_the_graph_decodes_to_the_same_bits(kernel: Kernel, form: Form, optimise: bool) -> None:
+    dense = one_layer(kernel)
+    stored = store(dense, form)
     onnx.checker.check_model(stored.model, full_check=True)
-    decoded = onnx.ModelProto()
-    decoded.CopyFrom(stored.model)
-    decoded.graph.output.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, kernel.shape))
-    session = open_session(decoded, optimise=optimise)
-    assert session.run(["w"], {"x": np.zeros((1, 2, 8, 8), np.float32)})[0].tobytes() == kernel.tobytes()
-    assert run(stored.model, optimise=optimise).tobytes() == run(dense, optimise=optimise).tobytes()
+    assert decoded(stored.model, kernel, optimise=optimise).tobytes() == kernel.tobytes()
+    assert run(stored.model, kernel, optimise=optimise).tobytes() == run(dense, kernel, optimise=optimise).tobytes()
 
 
-def test_auto_takes_the_smaller_form_of_each_kernel() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("form", FORMS[1:])
+@given(kernel=bit_kernels())
+@settings(max_examples=15, deadline=None)
+def test_every_bit_survives(form: Form, kernel: Kernel) -> None:
+    stored = store(one_layer(kernel), form)
+    onnx.checker.check_model(stored.model, full_check=True)
+    for optimise in (True, False):
+        assert decoded(stored.model, kernel, optimise=optimise).tobytes() == kernel.tobytes()
+
+
+@pytest.mark.parametrize("values", VALUES[1:])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("operator", "axis"), [("Conv", 0), ("ConvTranspose", 1)])
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_rounded_values_decode_as_they_should(
+    operator: str, axis: int, form: Form, values: Values, share: float
+) -> None:
+    kernel = laplace((12, 8, 3, 3), share)
+    stored = store(one_layer(kernel, operator=operator), form, values)
+    onnx.checker.check_model(stored.model, full_check=True)
+    expected = decode_kernel(encode_kernel(kernel, values=values, scale_axis=axis), scale_axis=axis)
+    for optimise in (True, False):
+        assert decoded(stored.model, kernel, operator=operator, optimise=optimise).tobytes() == expected.tobytes()
+    assert stored.tensors[0].values == values
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operator", ["Conv", "ConvTranspose"])
+def test_onnx_runtime_keeps_nothing_but_the_float_operator(
+    form: Form, values: Values, operator: str, tmp_path: Path
+) -> None:
+    stored = store(one_layer(laplace((16, 16, 3, 3), 0.3), operator=operator), form, values)
+    for level in ("ORT_ENABLE_BASIC", "ORT_ENABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(stored.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        optimised = onnx.load(tmp_path / "optimised.onnx")
+        layout = {"ReorderInput", "ReorderOutput"}
+        assert {node.op_type for node in optimised.graph.node} - layout == {operator}
+        types = {tensor.data_type for tensor in optimised.graph.initializer}
+        assert types <= {onnx.TensorProto.FLOAT}  # none at all where a sparse constant stays one
+
+
+@pytest.mark.parametrize(("reader", "axis", "shape"), [("Gemm(x, w)", 1, (4, 6)), ("MatMul(x, w)", 1, (4, 6)),
+                                                       ("Gemm<transB = 1>(x, w)", 0, (6, 4))])  # fmt: skip
+def test_scales_follow_the_output_channels(reader: str, axis: int, shape: tuple[int, ...]) -> None:
+    kernel = laplace(shape, 1.0) * np.geomspace(1e-3, 1e3, 6, dtype=np.float32).reshape((6, 1) if axis == 0 else (1, 6))
     model = onnx.parser.parse_model(
-        '<ir_version: 8, opset_import: ["" : 18]> g (float[N,2,8,8] x) => (float[N,2,8,8] y)'
-        " { h = Conv(x, sparse) y = Conv(h, full) }"
+        f'<ir_version: 8, opset_import: ["" : 18]> g (float[N,4] x) => (float[N,6] y) {{ y = {reader} }}'
     )
-    model.graph.initializer.append(numpy_helper.from_array(sparse_kernel((640, 2, 1, 1), 4), "sparse"))
-    model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=(2, 640, 1, 1)).astype(np.float32), "full"))
+    model.graph.initializer.append(numpy_helper.from_array(kernel, "w"))
+    session = open_session(with_kernel_as_output(store(model, "dense", "int8").model))
+    found = session.run(["decoded"], {"x": np.ones((1, 4), np.float32)})[0]
+    largest = np.abs(kernel).max(axis=1 - axis, keepdims=True)
+    assert (np.abs(found - kernel) <= largest / 254 * 1.001).all()
+
+
+def two_layers(first: Kernel, second: Kernel) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> g (float[N,{first.shape[1]},8,8] x) => (float[N,M,H,W] y)'
+        " { h = Conv(x, first) y = Conv(h, second) }"
+    )
+    model.graph.initializer.extend([numpy_helper.from_array(first, "first"), numpy_helper.from_array(second, "second")])
+    return model
+
+
+def test_auto_is_never_larger_than_any_single_form() -> None:
+    for shares in ((0.05, 1.0), (0.004, 0.05), (0.0, 0.3), (0.7, 0.9)):
+        first = laplace((64, 16, 3, 3), shares[0])
+        model = two_layers(first, laplace((8, 64, 1, 1), shares[1]))
+        for values in VALUES:
+            auto = store(model, "auto", values)
+            sizes = [store(model, form, values).model.ByteSize() for form in FORMS]
+            assert auto.model.ByteSize() <= min(sizes) + 2  # length prefixes of the graph
+            onnx.checker.check_model(auto.model, full_check=True)
+        lossless = store(model, "auto").model
+        assert run(lossless, first).tobytes() == run(model, first).tobytes()
+
+
+def test_auto_takes_what_suits_each_kernel() -> None:
+    model = two_layers(laplace((512, 16, 3, 3), 0.05), laplace((8, 512, 1, 1), 1.0))
     stored = store(model, "auto")
-    chosen = {row.name: row for row in stored.tensors}
-    assert {name: row.storage for name, row in chosen.items()} == {"sparse": "gap8", "full": "dense"}
-    saved = sum(row.dense_size_bytes - row.size_bytes for row in stored.tensors)
-    shared_scalars = 2 * 30
-    assert 0 <= saved - (model.ByteSize() - stored.model.ByteSize()) < shared_scalars
-    assert run(stored.model).tobytes() == run(model).tobytes()
-    assert chosen["sparse"].to_dict()["shape"] == [640, 2, 1, 1]
-    assert chosen["full"].n == chosen["full"].n_stored == 1280
+    rows = {row.name: row for row in stored.tensors}
+    assert {name: row.storage for name, row in rows.items()} == {"first": "rice", "second": "dense"}
+    sizes = sum(row.dense_size_bytes - row.size_bytes for row in stored.tensors)
+    shared_constants = 300
+    assert 0 <= sizes - (model.ByteSize() - stored.model.ByteSize()) < shared_constants
+    assert rows["first"].to_dict()["shape"] == [512, 16, 3, 3]
+    assert rows["second"].n == rows["second"].n_stored == 4096
+    assert rows["second"].position_bytes == rows["second"].position_bound_bytes == 0
+    assert rows["first"].position_bound_bytes < rows["first"].position_bytes < 1.03 * rows["first"].position_bound_bytes
+
+
+def test_what_decoders_share_counts_once_and_only_where_used() -> None:
+    # Alone, so small a kernel does not pay for the shared constants of a decoder; beside a large one it may.
+    small = laplace((16, 4, 3, 3), 0.3)
+    alone = {row.storage for row in store(one_layer(small), "auto").tensors}
+    assert alone == {"sparse_value"}
+
+
+def test_sparse_value_is_ascending_and_packed() -> None:
+    stored = store(one_layer(KERNELS["sparse"]), "sparse_value").model
+    constant = stored.graph.node[0]
+    sparse = constant.attribute[0].sparse_tensor
+    assert (constant.op_type, constant.output[0]) == ("Constant", "w")
+    indices = np.array(sparse.indices.int64_data)
+    assert (np.diff(indices) > 0).all()
+    assert indices.tolist() == np.flatnonzero(KERNELS["sparse"]).tolist()
+    assert not sparse.indices.raw_data
+    assert sparse.indices.ByteSize() < 3 * indices.size
 
 
 def test_dense_changes_nothing() -> None:
-    model = conv(sparse_kernel())
+    model = one_layer(KERNELS["sparse"])
     assert store(model, "dense").model == model
 
 
-def test_what_is_no_kernel_stays_dense() -> None:
-    model = conv(np.zeros((4, 2, 1, 1), np.float32), reader="y = Conv(x, w, b)")
-    model.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.float32), "b"))
-    stored = store(model, "gap8")
+@pytest.mark.parametrize("values", VALUES)
+def test_what_is_no_kernel_stays_dense_and_float32(values: Values) -> None:
+    model = one_layer(np.zeros((4, 2, 1, 1), np.float32))
+    model.graph.node[0].input.append("b")
+    model.graph.initializer.append(numpy_helper.from_array(np.full(4, 1 / 3, np.float32), "b"))
+    stored = store(model, "gap8", values)
     assert [row.name for row in stored.tensors] == ["w"]
-    assert "b" in {tensor.name for tensor in stored.model.graph.initializer}
+    bias = next(tensor for tensor in stored.model.graph.initializer if tensor.name == "b")
+    assert numpy_helper.to_array(bias).tobytes() == np.full(4, 1 / 3, np.float32).tobytes()
 
 
 def test_a_kernel_that_an_input_may_override_stays_dense() -> None:
-    model = conv(sparse_kernel())
+    model = one_layer(KERNELS["sparse"])
     model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, (64, 2, 3, 3)))
-    assert store(model, "gap8").tensors == ()
+    assert store(model, "rice").tensors == ()
+
+
+def test_names_avoid_those_that_exist() -> None:
+    model = one_layer(KERNELS["sparse"])
+    model.graph.node.append(onnx.helper.make_node("Relu", ["y"], ["k0.code"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("k0.code", onnx.TensorProto.FLOAT, list("NCHW")))
+    for form in FORMS:
+        onnx.checker.check_model(store(model, form).model, full_check=True)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_a_kernel_of_two_readers_is_decoded_once(values: Values) -> None:
+    kernel = laplace((8, 8, 3, 3), 0.1)
+    model = one_layer(kernel)
+    model.graph.node.append(onnx.helper.make_node("ConvTranspose", ["y", "w"], ["z"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, list("NCHW")))
+    stored = store(model, "rice", values)
+    assert [node.op_type for node in stored.model.graph.node].count("Split") == 1
+    onnx.checker.check_model(stored.model, full_check=True)
+    assert len(open_session(stored.model).run(None, {"x": image_for(kernel)})) == 2
+
+
+def test_values_beyond_float16_are_refused_by_name() -> None:
+    with pytest.raises(UserError, match=r"^w holds 1e\+05, more than float16"):
+        store(one_layer(np.full((1, 2, 1, 1), 1e5, np.float32)), "auto", "fp16")
 
 
 def test_leaves_its_argument_alone() -> None:
-    model = conv(sparse_kernel())
+    model = one_layer(KERNELS["sparse"])
     before = model.SerializeToString()
-    store(model, "gap8")
+    for form in FORMS:
+        store(model, form, "int8")
     assert model.SerializeToString() == before
