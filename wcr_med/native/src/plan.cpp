@@ -108,13 +108,14 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
   c.epilogue.activation = static_cast<int>(op.activation);
 
   split(op, pack.kind, kernels, &phased);
+  Phase corner;
+  if (!phase.taps.empty()) corner.taps.push_back(phase.taps.front());
+  const bool large = op.c_in * in.channel_stride * bytes > kFetchedAhead;
   if (pack.kind == Kind::sparse) {
     const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
     phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
     c.n_blocks = phased.sparse.n_blocks;
-    if (c.in_col == bytes && op.c_in * in.channel_stride * bytes > kFetchedAhead && phase.taps.size() > 1) {
-      Phase corner;
-      corner.taps.push_back(phase.taps.front());
+    if (large && c.in_col == bytes && phase.taps.size() > 1) {
       phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
       c.n_ahead = op.c_in;
       c.ahead_row = c.tile_rows + phase.taps.back().dy - phase.taps.front().dy;
@@ -125,10 +126,9 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
     c.n_taps = static_cast<int64_t>(phased.offsets.size());
     c.weights = pack.dense[number].data();
   } else {
-    Phase corner;
-    corner.taps.push_back(phase.taps.front());
     phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
     c.n_taps = op.c_in;
+    c.n_ahead = large ? op.c_in : 0;
     phased.winograd.weights = pack.winograd.data();
     phased.winograd.in_rows = c.rows + 2, phased.winograd.in_cols = c.cols + 2;
   }

@@ -48,16 +48,28 @@ struct TileGrid {
   WCR_INLINE int64_t col(int64_t tile) const { return tile % across * m; }
 };
 
+// Vectors from one point's transformed inputs to the next one's: odd, or all points would compete for the same few
+// places of the first-level cache.
+WCR_INLINE inline int64_t point_stride(int64_t channels, int64_t tiles) { return (channels * tiles) | 1; }
+
 // Transformed inputs (point, channel, tile) of kTiles tiles.
 template <int kM, int kTiles>
 void winograd_inputs(const Winograd& w, const TileGrid& grid, int64_t tile0, Vec* transformed) {
   constexpr int kSide = kM + 2;
   const Convolution& c = w.convolution;
+  const int64_t stride = point_stride(c.n_taps, kTiles);
   for (int t = 0; t < kTiles; ++t) {
     const int64_t y = grid.row(tile0 + t), x = grid.col(tile0 + t);
+    const int64_t ny = grid.row(tile0 + kTiles + t), nx = grid.col(tile0 + kTiles + t);
+    const bool fetch = c.n_ahead > 0 && ny < c.rows;
     const bool inside = y + kSide <= w.in_rows && x + kSide <= w.in_cols;
     for (int64_t channel = 0; channel < c.n_taps; ++channel) {
       const char* const in = c.arena + static_cast<uint64_t>(c.offsets[channel]) * 8 + y * c.in_row + x * kVector;
+      if (fetch) {  // the same channel of the tiles after these
+        const char* const next = in + (ny - y) * c.in_row + (nx - x) * kVector;
+        for (int64_t i = 0; i < kSide; ++i)
+          for (int64_t j = 0; j < kSide; ++j) __builtin_prefetch(next + i * c.in_row + j * kVector, 0, 2);
+      }
       Vec d[kSide * kSide];
       if (inside) {
         unroll<kSide * kSide>(
@@ -71,34 +83,35 @@ void winograd_inputs(const Winograd& w, const TileGrid& grid, int64_t tile0, Vec
       unroll<kSide>([&](auto i) WCR_INLINE { Transform<kM>::input(d + i * kSide, 1); });
       unroll<kSide>([&](auto i) WCR_INLINE { Transform<kM>::input(d + i, kSide); });
       unroll<kSide * kSide>(
-          [&](auto k) WCR_INLINE { transformed[(k * c.n_taps + channel) * kTiles + t] = d[k]; });
+          [&](auto k) WCR_INLINE { transformed[k * stride + channel * kTiles + t] = d[k]; });
     }
   }
 }
 
-// Products summed over channels for one group of output channels: (channel of the group, tile, point).
+// Products summed over channels for one group of output channels: (point, channel of the group, tile).
 template <int kPoints, int kTiles>
 void winograd_sums(const float* weights, const Vec* transformed, int64_t channels, Vec* sums) {
   for (int point = 0; point < kPoints; ++point) {
+    const Vec* in = transformed + point * point_stride(channels, kTiles);
     Vec sum[kWinogradGroup * kTiles];
     unroll<kWinogradGroup * kTiles>([&](auto k) WCR_INLINE { sum[k] = Vec{}; });
-    for (int64_t channel = 0; channel < channels; ++channel, weights += kWinogradGroup, transformed += kTiles) {
+    for (int64_t channel = 0; channel < channels; ++channel, weights += kWinogradGroup, in += kTiles) {
       Vec value[kTiles];
-      unroll<kTiles>([&](auto t) WCR_INLINE { value[t] = transformed[t]; });
+      unroll<kTiles>([&](auto t) WCR_INLINE { value[t] = in[t]; });
       unroll<kWinogradGroup>([&](auto g) WCR_INLINE {
         const Vec weight = splat(weights[g]);
         unroll<kTiles>([&](auto t) WCR_INLINE { sum[g * kTiles + t] += weight * value[t]; });
       });
     }
-    unroll<kWinogradGroup * kTiles>([&](auto k) WCR_INLINE { sums[k * kPoints + point] = sum[k]; });
+    unroll<kWinogradGroup * kTiles>([&](auto k) WCR_INLINE { *sums++ = sum[k]; });
   }
 }
 
-template <int kM>
+template <int kM, int kStep>
 void winograd_output(const Convolution& c, int64_t channel, int64_t y, int64_t x, const Vec* sums) {
   constexpr int kSide = kM + 2;
   Vec d[kSide * kSide];
-  unroll<kSide * kSide>([&](auto k) WCR_INLINE { d[k] = sums[k]; });
+  unroll<kSide * kSide>([&](auto k) WCR_INLINE { d[k] = sums[k * kStep]; });
   unroll<kSide>([&](auto i) WCR_INLINE { Transform<kM>::output(d + i * kSide, 1); });
   unroll<kM>([&](auto i) WCR_INLINE { Transform<kM>::output(d + i, kSide); });
   const Vec bias = c.epilogue.bias ? splat(c.epilogue.bias[channel]) : Vec{};
@@ -120,7 +133,7 @@ void winograd_tiles(const Winograd& w, const TileGrid& grid, int64_t tile0, floa
   constexpr int kPoints = (kM + 2) * (kM + 2);
   const Convolution& c = w.convolution;
   Vec* const transformed = reinterpret_cast<Vec*>(scratch);
-  Vec* const sums = transformed + kPoints * kTiles * c.n_taps;
+  Vec* const sums = transformed + kPoints * point_stride(c.n_taps, kTiles);
   winograd_inputs<kM, kTiles>(w, grid, tile0, transformed);
   const float* weights = w.weights;
   for (int64_t channel0 = 0; channel0 < c.c_out; channel0 += kWinogradGroup) {
@@ -128,8 +141,8 @@ void winograd_tiles(const Winograd& w, const TileGrid& grid, int64_t tile0, floa
     weights += kPoints * c.n_taps * kWinogradGroup;
     for (int64_t g = 0; g < kWinogradGroup && channel0 + g < c.c_out; ++g)
       for (int t = 0; t < kTiles; ++t)
-        winograd_output<kM>(c, channel0 + g, grid.row(tile0 + t), grid.col(tile0 + t),
-                            sums + (g * kTiles + t) * kPoints);
+        winograd_output<kM, kWinogradGroup * kTiles>(c, channel0 + g, grid.row(tile0 + t), grid.col(tile0 + t),
+                                                     sums + g * kTiles + t);
   }
 }
 
@@ -159,7 +172,7 @@ void winograd(const Winograd& w, int64_t tile0, int64_t tile1, float* scratch) {
 
 size_t winograd_scratch(const Winograd& w) {
   const int64_t points = (w.m + 2) * (w.m + 2);
-  return static_cast<size_t>(points * w.tiles * (w.convolution.n_taps + kWinogradGroup) * kLanes);
+  return static_cast<size_t>(points * (point_stride(w.convolution.n_taps, w.tiles) + w.tiles * kWinogradGroup) * kLanes);
 }
 
 }  // namespace
