@@ -74,6 +74,12 @@ def test_dry_run_of_a_station_prints_its_own_step(wcr_med, finished: Workspace, 
     assert out.rstrip().splitlines()[-1].startswith(f"{command}:")
 
 
+def test_export_takes_its_forms_as_options(wcr_med, finished: Workspace) -> None:
+    code, out, _ = wcr_med("export", "--out", finished.out, "--storage", "rice", "--values", "int8", "--dry-run")
+    assert code == 0
+    assert "storage rice, values int8" in out.rstrip().splitlines()[-1]
+
+
 def test_the_stations_one_by_one(wcr_med, finished: Workspace, tmp_path: Path) -> None:
     out_folder = tmp_path / "run"
     shutil.copytree(finished.out, out_folder)
@@ -158,6 +164,8 @@ def test_run_refuses_data_with_errors(wcr_med, phantom_root: Path, config_path: 
         ),
         (["prune", "--out", "{run}", "--sparsity", "1.0"], "pruning.sparsity"),
         (["prune", "--out", "{run}", "--sparsity", "-0.1"], "pruning.sparsity"),
+        (["export", "--out", "{run}", "--storage", "zip"], "export.storage"),
+        (["export", "--out", "{run}", "--values", "fp8"], "export.values"),
         (["evaluate", "--out", "{run}", "--model", "absent"], "there are dense"),
         (["data", "check"], "give a folder"),
         (["data", "check", "{tmp}/none"], "none"),

@@ -21,6 +21,7 @@ from wcr_med.config import ExportConfig, ModelConfig
 from wcr_med.errors import UserError
 from wcr_med.evaluation import torch_predictor
 from wcr_med.export import ExportResult, build_graph, export_model
+from wcr_med.export.storage import Values
 from wcr_med.files import sha256_of_file
 from wcr_med.models import build_model, prunable_parameters
 from wcr_med.preprocess import PreprocessSettings, binarise
@@ -127,6 +128,29 @@ def test_beyond_a_tolerance_nothing_is_left_and_an_older_file_stays(
         export_model(network, small_artefact(), config, parity_volumes=volumes, out_path=target)
     assert target.read_bytes() == b"older"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("values", ["fp16", "int8"])
+def test_rounded_weights_pass_a_gate_of_their_own(tmp_path: Path, values: Values) -> None:
+    network, target = tiny_network(), tmp_path / "m.onnx"
+    loose = ExportConfig(values=values, logit_tolerance=1e-12, lossy_dice_tolerance=0.1, lossy_voxel_tolerance=0.1)
+    volumes = [small_volume()]
+    result = export_model(network, small_artefact(), loose, parity_volumes=volumes, out_path=target)
+    assert {row.values for row in result.tensors} == {values}
+    assert 1e-12 < result.parity.largest_logit_difference < 1
+    assert result.to_dict()["parity"]["differing_share"] == result.parity.differing_share
+
+
+def test_rounding_that_changes_masks_leaves_the_older_file(tmp_path: Path) -> None:
+    network, target, volume = tiny_network(), tmp_path / "m.onnx", small_volume()
+    probability_SHW = torch_predictor(network, PreprocessSettings(height=SIZE, width=SIZE))(volume.image_SHWC)
+    crowded = float(np.quantile(probability_SHW[probability_SHW != np.median(probability_SHW)], 0.5))
+    strict = ExportConfig(values="int8", lossy_dice_tolerance=1e-12, lossy_voxel_tolerance=1e-12)
+    target.write_bytes(b"older")
+    with pytest.raises(UserError, match=r"stored as int8 change the network.*Use --values fp16"):
+        export_model(network, small_artefact(threshold=crowded), strict, parity_volumes=[volume], out_path=target)
+    assert target.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.exported import small_network, small_volume
 from wcr_med.errors import UserError
 from wcr_med.export import ExportResult, ParityReport, parity
 from wcr_med.export.parity import choose_slices
+from wcr_med.export.storage import Values
 from wcr_med.volumes import Volume
 from wcr_med.volumes.kaggle import read_kaggle_patient
 
@@ -61,6 +63,38 @@ def test_what_is_not_a_number_fails(exported: ExportResult) -> None:
     assert np.isnan(report.largest_logit_difference)
     with pytest.raises(UserError, match="nan"):
         report.require(logit_tolerance=1e9, dice_tolerance=1.0)
+
+
+def report_of(**changes: float) -> ParityReport:
+    fields: dict[str, Any] = {
+        "largest_logit_difference": 0.5,
+        "largest_dice_difference": 0.001,
+        "n_differing_voxels": 5,
+        "n_voxels": 10_000,
+        "n_slices": 4,
+        "n_patients": 2,
+    }
+    return ParityReport(**{**fields, **changes})
+
+
+def test_rounded_weights_are_judged_by_what_the_network_finds() -> None:
+    report = report_of()
+    report.require_lossy("int8", dice_tolerance=0.002, voxel_tolerance=0.001)
+    assert report.differing_share == report.to_dict()["differing_share"] == 0.0005
+
+
+@pytest.mark.parametrize(
+    ("changes", "values", "message"),
+    [
+        ({"largest_dice_difference": 0.003}, "int8", "as int8 .* Dice by 0.003.* --values fp16"),
+        ({"n_differing_voxels": 11}, "fp16", "as fp16 .* share of voxels by 0.0011.* --values fp32"),
+        ({"largest_logit_difference": float("nan")}, "int8", "as int8 .* not finite.* --values fp16"),
+        ({"largest_logit_difference": float("inf")}, "fp16", "as fp16 .* not finite.* --values fp32"),
+    ],
+)
+def test_rounding_that_changes_the_network_is_refused(changes: dict[str, float], values: Values, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        report_of(**changes).require_lossy(values, dice_tolerance=0.002, voxel_tolerance=0.001)
 
 
 def test_nothing_found_by_both_is_no_difference() -> None:
