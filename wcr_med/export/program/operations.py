@@ -24,12 +24,13 @@ class Activation(IntEnum):
 
 
 class Kind(IntEnum):
-    """How a convolution is computed. All agree to rounding."""
+    """How a convolution is computed. All agree to rounding; WINOGRAD2 and WINOGRAD4 make 2x2 and 4x4 outputs at a time."""
 
     AUTO = 0
     SPARSE = 1
     DENSE = 2
-    WINOGRAD = 3
+    WINOGRAD2 = 3
+    WINOGRAD4 = 4
 
 
 class Form(IntEnum):
@@ -89,7 +90,8 @@ class Convolution:
     def kinds(self) -> tuple[Kind, ...]:
         """The ways in which it can be computed."""
         plain = self.kernel == (3, 3) and self.strides == self.dilations == (1, 1) and not self.transposed
-        return (Kind.SPARSE, Kind.DENSE, Kind.WINOGRAD) if plain else (Kind.SPARSE, Kind.DENSE)
+        winograd = (Kind.WINOGRAD2, Kind.WINOGRAD4) if plain else ()
+        return (Kind.SPARSE, Kind.DENSE, *winograd)
 
 
 @dataclass(frozen=True, kw_only=True)
