@@ -7,7 +7,7 @@ namespace wcr {
 namespace {
 
 // Asks for the inputs that the tile below needs anew, a few with each output channel: walking over many channels in
-// short runs is more than the processor foresees.
+// short runs is more than the processor foresees. Its outputs are asked for in the same way.
 WCR_INLINE inline void fetch_ahead(const Convolution& c, const char* base, int64_t step, int64_t rows) {
   const int64_t steps = c.n_blocks * c.c_out;
   const int64_t last = (step + 1) * c.n_ahead / steps;
@@ -31,7 +31,13 @@ void sparse_tile(const Convolution& c, int64_t y, int64_t x, int64_t block, int6
   char* out = c.out + channel0 * c.out_channel + y * c.out_row + x * c.out_col;
   for (int64_t channel = channel0; channel < channel1; ++channel, out += c.out_channel) {
     const NonZero* const end = c.non_zeros + *++segment;
-    if (c.n_ahead) fetch_ahead(c, base, block * c.c_out + channel, kRows);
+    if (c.n_ahead) {
+      fetch_ahead(c, base, block * c.c_out + channel, kRows);
+      if (first)
+        unroll<kTile>([&](auto k) WCR_INLINE {
+          __builtin_prefetch(out + (kRows + k / kCols) * c.out_row + k % kCols * c.out_col, 1, 2);
+        });
+    }
     if (!first && !last && nz == end) continue;
     Vec sum[kTile];
     if (first) {
