@@ -58,9 +58,9 @@ class _Planner:
         self.kernels = [role for role in reversed(roles) if isinstance(role, Kernel)]
         self.needed_maps = [role.node.input[0] for role in roles if isinstance(role, Sizes) and role.needs_map]
         self.family = _families(graph, roles)
-        n = 1 + max((int(labels.max()) for labels in self.family.values()), default=-1)
-        self.size = np.bincount(np.concatenate([*self.family.values(), np.zeros(0, int)]).astype(int), minlength=n)
-        self.live = np.zeros(n, dtype=bool)
+        every = np.concatenate([*self.family.values(), np.zeros(0, dtype=int)]).astype(int)
+        self.size = np.bincount(every)  # channels of each family
+        self.live = np.zeros(len(self.size), dtype=bool)
         self.reasons = _pin(graph, roles, self.family, self.live)
         self.pinned = self.live.copy()
         self.convolved = [kernel.target for kernel in self.kernels] + [
@@ -112,9 +112,23 @@ class _Planner:
         for name in (*sources, *self.needed_maps):
             labels = self.family.get(name)
             if labels is not None and not self.live[labels].any():
-                self.live[labels[np.argmin(self.size[labels])]] = True  # the family with the fewest channels
+                self.live[self._cheapest(labels)] = True
                 return True
         return False
+
+    def _cheapest(self, labels: _Labels) -> int:
+        """The family of these that keeps fewest channels alive; of equals the one with fewest channels itself."""
+        candidates = np.array(sorted(set(labels.tolist()), key=lambda label: (self.size[label], label)))
+        alive = np.tile(self.live, (len(candidates), 1))  # a row a candidate: what stays if it does
+        alive[np.arange(len(candidates)), candidates] = True
+        count = -1
+        while count != int(alive.sum()):
+            count = int(alive.sum())
+            for kernel in self.kernels:
+                varying = (kernel.reads & np.isnan(self.values[kernel.source])).astype(np.float32)
+                rows, columns = np.nonzero(alive[:, self.family[kernel.target]].astype(np.float32) @ varying)
+                alive[rows, self.family[kernel.source][columns]] = True
+        return int(candidates[np.argmin(alive @ self.size)])
 
     def _stopped(self) -> dict[str, str]:
         """Reasons for what stays only because it is pinned; a family without a convolution could not go anyway."""
