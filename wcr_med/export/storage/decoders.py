@@ -1,8 +1,11 @@
 """The part of the graph that turns a stored kernel back into a dense one, in ordinary ONNX operators of opset 18.
 
-All its inputs are constants, so ONNX Runtime computes the kernel once while loading. It has neither NonZero nor any
-other operator whose output's shape depends on values. Rice and Elias-Fano codes (see `positions`) lie in one byte
-array, low bits before high ones, and are read like this, by the example of Rice:
+All its inputs are constants, so ONNX Runtime computes the kernel once while loading, with int32 temporaries of a few
+bytes a code. OpenVINO folds no CumSum and so decodes at every inference, except sparse_value, which it makes dense
+while reading. There is neither NonZero nor any other operator whose output's shape depends on values.
+
+Rice and Elias-Fano codes (see `positions`) lie in one byte array, low bits before high ones, and are read like this, by
+the example of Rice:
 
     flat  = every bit of the bytes, int32             BitShift, BitwiseAnd, Cast, Reshape
     lows, highs, padding = flat                       Split
@@ -25,8 +28,6 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from wcr_med.export.storage.forms import Array, EncodedKernel
 from wcr_med.export.storage.positions import code_bits
 from wcr_med.export.storage.values import along_axis
-
-MIN_OPSET = 18
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,7 +116,7 @@ def _kernel(parts: _Parts, encoded: EncodedKernel) -> str:
         return kept
     positions = _gap8(parts, encoded.arrays["gaps"]) if encoded.form == "gap8" else _coded(parts, encoded)
     zeros = parts.node("ConstantOfShape", [parts.own_sizes("n", [int(np.prod(encoded.shape))])], "zeros")
-    flat = parts.node("ScatterElements", [zeros, positions, kept], "flat", axis=0)
+    flat = parts.node("ScatterElements", [zeros, positions, kept], "flat")
     return parts.node("Reshape", [flat, parts.own_sizes("shape", encoded.shape)], "kernel")
 
 
@@ -175,7 +176,7 @@ def _bits(parts: _Parts, low_bits: Array, high_bits: Array) -> tuple[str, str]:
     pieces = {name: size for name, size in zip(("lows", "highs", "padding"), sizes, strict=True) if size}
     if len(pieces) == 1:
         return flat, flat
-    parts.node("Split", [flat, parts.own_sizes("sizes", list(pieces.values()))], *pieces, axis=0)
+    parts.node("Split", [flat, parts.own_sizes("sizes", list(pieces.values()))], *pieces)
     return parts.name("lows"), parts.name("highs")
 
 
@@ -188,8 +189,8 @@ def _low(parts: _Parts, lows: str, n_low_bits: int) -> str:
 def _count_unset(parts: _Parts, start: str, rank: str, highs: str, steps: tuple[int, int]) -> str:
     """`start` plus, for each of its entries, `steps[0]` for each unset bit before its set one, and `steps[1]`."""
     table = parts.common(f"steps{steps[0]}.{steps[1]}", np.array(steps, dtype=np.int32))
-    updates = parts.node("Gather", [table, highs], "updates", axis=0)
-    return parts.node("ScatterElements", [start, rank, updates], "gaps", axis=0, reduction="add")
+    updates = parts.node("Gather", [table, highs], "updates")
+    return parts.node("ScatterElements", [start, rank, updates], "gaps", reduction="add")
 
 
 def _zeros(parts: _Parts, k: int) -> str:
