@@ -151,6 +151,15 @@ def export(
         str | None,
         typer.Option(help="How their values are stored: fp32 (bit-exact), fp16, int8; default: export.values."),
     ] = None,
+    accelerate: Annotated[
+        bool | None,
+        typer.Option(
+            "--accelerate/--portable",
+            help="Also write NAME.accelerated.onnx, for machines with the accelerator, after timing every layer here;"
+            " or not; default: export.accelerate.",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
@@ -165,6 +174,7 @@ def export(
     from wcr_med.stages.workspace import open_workspace
 
     chosen = [f"export.{name}={value}" for name, value in (("storage", storage), ("values", values)) if value]
+    chosen += [] if accelerate is None else [f"export.accelerate={str(accelerate).lower()}"]
     workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
         typer.echo(plan(workspace, stages=("export",)))

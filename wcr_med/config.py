@@ -216,6 +216,17 @@ class ExportConfig(_Section):
         description="Largest share of voxels that values fp16 and int8 may put on the other side of the threshold",
     )
     parity_slices: Count = Field(64, description="Slices of test patients that the parity gate compares")
+    accelerate: bool = Field(
+        False, description="Also write NAME.accelerated.onnx, tuned on this machine; needs the accelerator to be built"
+    )
+    accelerate_threads: Count = Field(1, description="Processor threads while layers are timed for it")
+    accelerate_rounds: Count = Field(9, description="How often each way to compute the layers is timed")
+    accelerate_tolerance: Positive = Field(
+        1e-4, description="Largest logit difference of it to the portable file, as a share of the logits' range"
+    )
+    accelerate_voxels: int = Field(
+        0, ge=0, description="Voxels of the parity slices that may change sides between it and the portable file"
+    )
 
 
 class Config(_Section):

@@ -68,6 +68,7 @@ def test_what_is_not_a_number_fails(exported: ExportResult) -> None:
 def report_of(**changes: float) -> ParityReport:
     fields: dict[str, Any] = {
         "largest_logit_difference": 0.5,
+        "logit_range": 10.0,
         "largest_dice_difference": 0.001,
         "n_differing_voxels": 5,
         "n_voxels": 10_000,
@@ -100,6 +101,7 @@ def test_rounding_that_changes_the_network_is_refused(changes: dict[str, float],
 def test_nothing_found_by_both_is_no_difference() -> None:
     report = ParityReport(
         largest_logit_difference=0.0,
+        logit_range=1.0,
         largest_dice_difference=0.0,
         n_differing_voxels=0,
         n_voxels=1,

@@ -1,21 +1,31 @@
 """A trained network as one ONNX file: preprocessing inside, weights sparse, checked against PyTorch."""
 
+from wcr_med.export.accelerate import Acceleration, LayerChoice, accelerate
+from wcr_med.export.accelerated import AcceleratedResult, export_accelerated
 from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
+from wcr_med.export.sessions import open_session, require_accelerator
 from wcr_med.export.storage import decode_kernel, encode_kernel, store
 
 __all__ = [
+    "AcceleratedResult",
+    "Acceleration",
     "BuiltGraph",
     "ExportResult",
+    "LayerChoice",
     "ParityReport",
+    "accelerate",
     "build_graph",
     "decode_kernel",
     "encode_kernel",
+    "export_accelerated",
     "export_model",
     "fold_batch_norm",
+    "open_session",
     "parity",
+    "require_accelerator",
     "store",
     "to_onnx",
 ]

@@ -1,7 +1,7 @@
 """The whole way from a trained network to a checked file."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class ExportResult:
         tensors: how each kernel is stored.
         parity: how far the file is from PyTorch.
         metadata: what the file says about itself.
+        dense: the graph with every kernel dense and float32, metadata included.
     """
 
     path: Path
@@ -46,9 +47,10 @@ class ExportResult:
     tensors: tuple[TensorStorage, ...]
     parity: ParityReport
     metadata: ModelMetadata
+    dense: onnx.ModelProto = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary."""
+        """A JSON-ready dictionary, without the graph."""
         return {
             "file": self.path.name,
             "size_bytes": self.size_bytes,
@@ -71,6 +73,7 @@ class BuiltGraph:
 
     Attributes:
         model: checked by ONNX's own full check.
+        dense: the same with every kernel dense and float32.
         dense_size_bytes: what it would take with every kernel dense and float32.
         batch_norms_folded: how many became part of a convolution.
         batch_norms_kept: output name of each that did not -> why.
@@ -78,6 +81,7 @@ class BuiltGraph:
     """
 
     model: onnx.ModelProto
+    dense: onnx.ModelProto
     dense_size_bytes: int
     batch_norms_folded: int
     batch_norms_kept: dict[str, str]
@@ -110,6 +114,7 @@ def build_graph(
     onnx.checker.check_model(stored.model, full_check=True)
     return BuiltGraph(
         model=stored.model,
+        dense=folded.model,
         dense_size_bytes=folded.model.ByteSize(),
         batch_norms_folded=len(folded.folded),
         batch_norms_kept=folded.kept,
@@ -173,6 +178,7 @@ def export_model(
         tensors=built.tensors,
         parity=report,
         metadata=metadata,
+        dense=built.dense,
     )
 
 

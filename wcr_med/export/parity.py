@@ -1,7 +1,7 @@
-"""Does the file answer as PyTorch does? Measured on real slices, with the preprocessing that the edge will use."""
+"""Does a file answer as PyTorch does, or as another file? On real slices, with the preprocessing of the edge."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from wcr_med.errors import UserError
+from wcr_med.export.sessions import open_session
 from wcr_med.export.storage.forms import Values
 from wcr_med.export.storage.values import LOSSY
 from wcr_med.metrics import count
@@ -28,11 +29,12 @@ _BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """How far an ONNX file is from the PyTorch network.
+    """How far an ONNX file is from the PyTorch network, or from another file.
 
     Attributes:
         largest_logit_difference: over every pixel of every slice, on the network's grid; NaN if an output is not
             finite.
+        logit_range: largest less smallest of the logits that were expected, on the same pixels.
         largest_dice_difference: over patients, on the files' own grid at the operating threshold: the difference of
             both Dice scores against the reference mask; without a reference, one minus the Dice of the two predictions.
         n_differing_voxels: voxels that the threshold puts on different sides.
@@ -42,6 +44,7 @@ class ParityReport:
     """
 
     largest_logit_difference: float
+    logit_range: float
     largest_dice_difference: float
     n_differing_voxels: int
     n_voxels: int
@@ -96,9 +99,36 @@ class ParityReport:
                     "tolerance"
                 )
 
+    def require_same_masks(self, *, range_tolerance: float, n_voxels: int) -> None:
+        """Stop an accelerated export that answers otherwise than the portable file.
+
+        Args:
+            range_tolerance: largest logit difference, as a share of the logits' range.
+            n_voxels: how many voxels may lie on different sides of the threshold.
+
+        Raises:
+            UserError: a difference exceeds its tolerance, or is not a number.
+        """
+        where = f"({self.n_slices} slices of {self.n_patients} patients); it was not written, the portable file was"
+        allowed = range_tolerance * self.logit_range
+        if not self.largest_logit_difference <= allowed:  # NaN fails too
+            raise UserError(
+                f"the accelerated file differs from the portable one: logits by {self.largest_logit_difference:.3g}, "
+                f"export.accelerate_tolerance allows {allowed:.3g} {where}. Look for NaN or huge weights"
+            )
+        if self.n_differing_voxels > n_voxels:
+            raise UserError(
+                f"the accelerated file differs from the portable one in {self.n_differing_voxels} voxels, "
+                f"export.accelerate_voxels allows {n_voxels} {where}. They may lie on the threshold to the last digit: "
+                "if a few are no matter, raise it"
+            )
+
+
+_Answer = Callable[[Prepared, Array], tuple[Array, Array]]  # slices -> logits and probability, both (s, h, w)
+
 
 def parity(
-    model: nn.Module,
+    reference: nn.Module | Path,
     onnx_path: Path,
     volumes: Iterable[Volume],
     *,
@@ -106,10 +136,10 @@ def parity(
     threshold: float,
     n_slices: int = 64,
 ) -> ParityReport:
-    """Compare an ONNX file with the PyTorch network it was made from.
+    """Compare an ONNX file with the PyTorch network it was made from, or with another file of the same network.
 
     Args:
-        model: images to logits, float32, on the CPU. Its training mode is restored.
+        reference: images to logits, float32, on the CPU, its training mode is restored; or an ONNX file.
         onnx_path: the file; takes raw intensities (see `wcr_med.export.graph.to_onnx`).
         volumes: patients, read one at a time and only until there are enough slices: up to 8 of each, evenly spaced,
             half of them with lesion where a mask tells which.
@@ -120,19 +150,21 @@ def parity(
     Raises:
         UserError: there are no volumes.
     """
-    session = _open(onnx_path)
+    expect, find = _answers(reference), _answers(onnx_path)
     logit_difference, dice_difference = 0.0, 0.0
+    extremes: list[float] = []
     differing = voxels = slices = patients = 0
     for volume in volumes:
         chosen = choose_slices(volume, min(_SLICES_PER_VOLUME, n_slices - slices))
         prepared = prepare(volume.image_SHWC, settings)
-        expected_Shw = _torch_logits(model, prepared, chosen)
-        found_Shw, probability_Shw = _onnx_outputs(session, prepared, chosen)
+        expected_Shw, expected_probability_Shw = expect(prepared, chosen)
+        found_Shw, probability_Shw = find(prepared, chosen)
+        extremes += [float(expected_Shw.min()), float(expected_Shw.max())]
         # np.maximum keeps a NaN, max() may drop it
         logit_difference = float(np.maximum(logit_difference, np.abs(expected_Shw - found_Shw).max()))
         expected_SHW, found_SHW = (
             binarise(prepared.frame.to_native(stack_Shw), threshold)
-            for stack_Shw in (_sigmoid(expected_Shw), probability_Shw)
+            for stack_Shw in (expected_probability_Shw, probability_Shw)
         )
         reference_SHW = None if volume.mask_SHW is None else volume.mask_SHW[chosen]
         dice_difference = max(dice_difference, _dice_difference(expected_SHW, found_SHW, reference_SHW))
@@ -142,9 +174,10 @@ def parity(
         if slices >= n_slices:
             break
     if not slices:
-        raise UserError("no volumes to compare the exported file with PyTorch; the export needs at least one")
+        raise UserError("no volumes to compare the exported file on; the export needs at least one")
     return ParityReport(
         largest_logit_difference=logit_difference,
+        logit_range=max(extremes) - min(extremes),
         largest_dice_difference=dice_difference,
         n_differing_voxels=differing,
         n_voxels=voxels,
@@ -170,6 +203,19 @@ def _spread(indices: Array, n: int) -> Array:
     return chosen
 
 
+def _answers(reference: nn.Module | Path) -> _Answer:
+    """Logits and probabilities; the runtime segments by the second, so both are compared."""
+    if isinstance(reference, Path):
+        session = open_session(reference, threads=torch.get_num_threads())
+        return lambda prepared, chosen: _onnx_outputs(session, prepared, chosen)
+
+    def answer(prepared: Prepared, chosen: Array) -> tuple[Array, Array]:
+        logits_Shw = _torch_logits(reference, prepared, chosen)
+        return logits_Shw, torch.sigmoid(torch.from_numpy(logits_Shw)).numpy()
+
+    return answer
+
+
 def _torch_logits(model: nn.Module, prepared: Prepared, chosen: Array) -> Array:
     was_training = model.training
     model.eval()
@@ -183,7 +229,6 @@ def _torch_logits(model: nn.Module, prepared: Prepared, chosen: Array) -> Array:
 
 
 def _onnx_outputs(session: onnxruntime.InferenceSession, prepared: Prepared, chosen: Array) -> tuple[Array, Array]:
-    """Logits and probabilities of the file; the runtime segments by the second, so both are compared."""
     batches = []
     for start in range(0, len(chosen), _BATCH):
         image = prepared.image_SChw[chosen[start : start + _BATCH]]
@@ -191,18 +236,6 @@ def _onnx_outputs(session: onnxruntime.InferenceSession, prepared: Prepared, cho
         batches.append(session.run(list(OUTPUTS), feed))
     logits_N1hw, probability_N1hw = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return logits_N1hw[:, 0], probability_N1hw[:, 0]
-
-
-def _open(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _sigmoid(logits: Array) -> Array:
-    return torch.sigmoid(torch.from_numpy(logits)).numpy()
 
 
 def _dice_difference(expected_SHW: Array, found_SHW: Array, reference_SHW: Array | None) -> float:

@@ -7,6 +7,7 @@ from wcr_med.config import Config
 from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
 from wcr_med.errors import UserError
+from wcr_med.export import require_accelerator
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
 from wcr_med.stages.inputs import check_data
@@ -29,6 +30,8 @@ def run_stages(workspace: Workspace, *, command: str | None = None) -> None:
     Raises:
         UserError: a stage cannot go on; what was finished before stays.
     """
+    if workspace.config.export.accelerate:
+        require_accelerator()  # not after hours of training
     check_data(workspace)
     train_stage(workspace)
     prune_stage(workspace)
@@ -83,6 +86,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
         "no regularizer" if regularizer.name == "none" else f"{regularizer.name} of strength {regularizer.strength:g}"
     )
     repair = "then re-estimate batch-norm statistics" if config.pruning.reestimate_statistics else "no repair"
+    second = ", and a second file tuned on this machine" if config.export.accelerate else ""
     rungs = ", ".join(f"{100 * rung:g}" for rung in config.pruning.ladder)
     return {
         "check": f"audit every file, write {out / 'audit.json'}, stop at an error",
@@ -92,7 +96,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
         f" write {workspace.model_path(pruned)}",
         "ladder": f"score sparsities {rungs} %, with and without re-estimated statistics",
         "evaluate": f"test patients, {DENSE} and {pruned}; write {out / 'evaluation'}",
-        "export": f"ONNX, storage {config.export.storage}, values {config.export.values}, checked against PyTorch;"
-        f" write {out / 'export'}",
+        "export": f"ONNX, storage {config.export.storage}, values {config.export.values}, checked against PyTorch"
+        f"{second}; write {out / 'export'}",
         "summary": f"write {out / 'summary.md'}, summary.json and figures",
     }

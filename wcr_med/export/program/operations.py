@@ -24,7 +24,7 @@ class Activation(IntEnum):
 
 
 class Kind(IntEnum):
-    """How a convolution is computed. All agree to rounding; WINOGRAD2 and WINOGRAD4 make 2x2 and 4x4 outputs at a time."""
+    """How a convolution is computed; all agree to rounding. The last two make 2x2 and 4x4 outputs at a time."""
 
     AUTO = 0
     SPARSE = 1
