@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?= wcr-med
 
-NATIVE := wcr_med/native/CMakeLists.txt wcr_med/native/exports.map $(wildcard wcr_med/native/src/*)
+NATIVE := wcr_med/native/CMakeLists.txt wcr_med/native/exports.map $(wildcard wcr_med/native/src/*.* wcr_med/native/src/*/*)
 
 .PHONY: demo test test-slow test-lgg lint format install docker clean help
 
