@@ -204,6 +204,9 @@ class ExportConfig(_Section):
     values: Literal["fp32", "fp16", "int8"] = Field(
         "fp32", description="How values of weights are stored; fp32: bit-exact; int8: one scale an output channel"
     )
+    remove_dead_channels: bool = Field(
+        True, description="Remove channels on which the outputs do not depend, or only by a constant; exact"
+    )
     logit_tolerance: Positive = Field(
         1e-3, description="Largest logit difference to PyTorch over the parity slices; used with values fp32"
     )

@@ -2,6 +2,7 @@
 
 from wcr_med.export.accelerate import Acceleration, LayerChoice, accelerate
 from wcr_med.export.accelerated import AcceleratedResult, export_accelerated
+from wcr_med.export.channels import remove_dead_channels
 from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.parity import ParityReport, parity
@@ -25,6 +26,7 @@ __all__ = [
     "fold_batch_norm",
     "open_session",
     "parity",
+    "remove_dead_channels",
     "require_accelerator",
     "store",
     "to_onnx",

@@ -10,6 +10,7 @@ from torch import nn
 
 from wcr_med.artefacts import ModelArtefact
 from wcr_med.config import ExportConfig
+from wcr_med.export import channels
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
@@ -28,10 +29,11 @@ class ExportResult:
     Attributes:
         path: the file.
         size_bytes: of the file.
-        dense_size_bytes: of the same file with every kernel dense and float32.
+        dense_size_bytes: of the same file with every channel there and every kernel dense and float32.
         sha256: of the file.
         batch_norms_folded: how many batch norms became part of a convolution.
         batch_norms_kept: output name of each that did not -> why.
+        dead_channels: what was removed; `None` where that was not asked for.
         tensors: how each kernel is stored.
         parity: how far the file is from PyTorch.
         metadata: what the file says about itself.
@@ -44,6 +46,7 @@ class ExportResult:
     sha256: str
     batch_norms_folded: int
     batch_norms_kept: dict[str, str]
+    dead_channels: channels.Removed | None
     tensors: tuple[TensorStorage, ...]
     parity: ParityReport
     metadata: ModelMetadata
@@ -59,6 +62,7 @@ class ExportResult:
             "sha256": self.sha256,
             "batch_norms_folded": self.batch_norms_folded,
             "batch_norms_kept": self.batch_norms_kept,
+            "dead_channels": self.dead_channels.to_dict() if self.dead_channels else None,
             "tensors": [row.to_dict() for row in self.tensors],
             "parity": self.parity.to_dict(),
             "threshold": self.metadata.threshold,
@@ -74,9 +78,10 @@ class BuiltGraph:
     Attributes:
         model: checked by ONNX's own full check.
         dense: the same with every kernel dense and float32.
-        dense_size_bytes: what it would take with every kernel dense and float32.
+        dense_size_bytes: what it would take with every channel there and every kernel dense and float32.
         batch_norms_folded: how many became part of a convolution.
         batch_norms_kept: output name of each that did not -> why.
+        dead_channels: what was removed; `None` where that was not asked for.
         tensors: how each kernel is stored.
     """
 
@@ -85,6 +90,7 @@ class BuiltGraph:
     dense_size_bytes: int
     batch_norms_folded: int
     batch_norms_kept: dict[str, str]
+    dead_channels: channels.Removed | None
     tensors: tuple[TensorStorage, ...]
 
 
@@ -95,9 +101,10 @@ def build_graph(
     in_channels: int,
     storage: Storage = "auto",
     values: Values = "fp32",
+    remove_dead_channels: bool = True,
     metadata: ModelMetadata | None = None,
 ) -> BuiltGraph:
-    """Trace a network, fold its batch norms, choose the storage of its kernels, check the graph.
+    """Trace a network, fold its batch norms, remove dead channels, choose the storage of its kernels, check the graph.
 
     Args:
         model: images to logits, on the CPU.
@@ -105,19 +112,23 @@ def build_graph(
         in_channels: image channels.
         storage: form of the kernels; "auto" takes the smallest for each.
         values: type of the kernels' values.
+        remove_dead_channels: whether channels on which the outputs do not depend go; see `wcr_med.export.channels`.
         metadata: the document to put in; without it the runtime refuses the file, which suits a benchmark.
     """
     folded = fold_batch_norm(to_onnx(model, settings, in_channels=in_channels))
     if metadata is not None:
         onnx.helper.set_model_props(folded.model, {METADATA_KEY: metadata.to_json()})
-    stored: Stored = store(folded.model, storage, values)
+    dead_channels = channels.remove_dead_channels(folded.model) if remove_dead_channels else None
+    dense = dead_channels.model if dead_channels else folded.model
+    stored: Stored = store(dense, storage, values)
     onnx.checker.check_model(stored.model, full_check=True)
     return BuiltGraph(
         model=stored.model,
-        dense=folded.model,
+        dense=dense,
         dense_size_bytes=folded.model.ByteSize(),
         batch_norms_folded=len(folded.folded),
         batch_norms_kept=folded.kept,
+        dead_channels=dead_channels,
         tensors=stored.tensors,
     )
 
@@ -155,6 +166,7 @@ def export_model(
         in_channels=metadata.in_channels,
         storage=config.storage,
         values=config.values,
+        remove_dead_channels=config.remove_dead_channels,
         metadata=metadata,
     )
     with atomic_path(out_path) as temporary:
@@ -175,6 +187,7 @@ def export_model(
         sha256=sha256_of_file(out_path),
         batch_norms_folded=built.batch_norms_folded,
         batch_norms_kept=built.batch_norms_kept,
+        dead_channels=built.dead_channels,
         tensors=built.tensors,
         parity=report,
         metadata=metadata,
