@@ -1,6 +1,6 @@
 """A trained network as one ONNX file: preprocessing inside, weights sparse, checked against PyTorch."""
 
-from wcr_med.export.accelerate import Acceleration, LayerChoice, accelerate
+from wcr_med.export.accelerate import Acceleration, LayerChoice
 from wcr_med.export.accelerated import AcceleratedResult, export_accelerated
 from wcr_med.export.channels import remove_dead_channels
 from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
@@ -17,7 +17,6 @@ __all__ = [
     "ExportResult",
     "LayerChoice",
     "ParityReport",
-    "accelerate",
     "build_graph",
     "decode_kernel",
     "encode_kernel",

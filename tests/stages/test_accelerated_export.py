@@ -1,0 +1,86 @@
+"""The second file of a run, tuned on this machine."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from wcr_med import native
+from wcr_med.errors import UserError
+from wcr_med.evaluation import EvaluationResult
+from wcr_med.stages.evaluate import evaluate_stage
+from wcr_med.stages.export import accelerated_path, export_stage, manifest_path
+from wcr_med.stages.run import plan, run_stages
+from wcr_med.stages.workspace import Workspace, open_workspace
+
+SETTINGS = ("export.accelerate=true", "export.accelerate_rounds=1", "export.accelerate_voxels=8")
+needs_library = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
+
+
+def copied(workspace: Workspace, target: Path, *assignments: str) -> Workspace:
+    """A copy of a finished run with other settings."""
+    shutil.copytree(workspace.out, target, dirs_exist_ok=True)
+    return open_workspace(target, config_path=workspace.out / "config.yaml", assignments=assignments)
+
+
+@needs_library
+@pytest.mark.parametrize("faster", [True, False])
+def test_export_writes_a_second_file(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool
+) -> None:
+    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [3.0, 1.0 if faster else 4.0])
+    workspace = copied(finished, tmp_path / "run", *SETTINGS)
+    line = export_stage(workspace, "pruned-90")
+    target = workspace.onnx_path("pruned-90")
+    manifest = json.loads(manifest_path(target).read_text())
+    assert manifest["accelerated"]["file"] == accelerated_path(target).name == "pruned-90.accelerated.onnx"
+    assert manifest["accelerated"]["accelerated"] == faster
+    if faster:
+        assert "3.00 times as fast as the dense network (1.0 ms a slice, 1 thread)" in line
+    else:
+        assert "is the same file, since ONNX Runtime alone is as fast" in line
+        assert accelerated_path(target).read_bytes() == target.read_bytes()
+
+
+@needs_library
+def test_the_second_file_scores_like_the_first(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [2.0, 1.0])
+    workspace = copied(finished, tmp_path / "run", *SETTINGS)
+    export_stage(workspace, "pruned-90")
+    evaluate_stage(workspace, "pruned-90.accelerated", onnx=True)
+    results = [
+        EvaluationResult.load(workspace.evaluation_folder(f"{name}-onnx") / "metrics.json")
+        for name in ("pruned-90", "pruned-90.accelerated")
+    ]
+    assert [row.dice for row in results[0].rows] == pytest.approx([row.dice for row in results[1].rows], abs=1e-3)
+
+
+def test_without_the_wish_a_second_file_of_older_weights_goes(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished, tmp_path / "run", "export.parity_slices=4")
+    accelerated_path(workspace.onnx_path("dense")).write_text("older")
+    assert "accelerated" not in export_stage(workspace, "dense")
+    assert not accelerated_path(workspace.onnx_path("dense")).exists()
+
+
+def test_without_the_library_nothing_is_begun(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "_LIBRARY", tmp_path / "absent.so")
+    workspace = open_workspace(
+        tmp_path / "run", config_path=finished.out / "config.yaml", assignments=["export.accelerate=true"]
+    )
+    for work in (lambda: export_stage(workspace), lambda: run_stages(workspace)):
+        with pytest.raises(UserError, match="accelerator was not built"):
+            work()
+    assert not workspace.out.exists()
+
+
+def test_the_plan_says_so(finished: Workspace) -> None:
+    wanted = open_workspace(
+        finished.out, config_path=finished.out / "config.yaml", assignments=["export.accelerate=true"]
+    )
+    assert "a second file tuned on this machine" in plan(wanted, stages=("export",))
+    assert "a second file" not in plan(finished, stages=("export",))
