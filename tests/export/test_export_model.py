@@ -23,7 +23,7 @@ from wcr_med.evaluation import torch_predictor
 from wcr_med.export import ExportResult, build_graph, export_model
 from wcr_med.export.storage import Values
 from wcr_med.files import sha256_of_file
-from wcr_med.models import build_model, prunable_parameters
+from wcr_med.models import build_model, prunable_parameters, sparsity
 from wcr_med.preprocess import PreprocessSettings, binarise
 from wcr_med.pruning import make_mask
 from wcr_med.runtime import Segmenter
@@ -62,7 +62,7 @@ def test_the_result_is_json(exported: ExportResult) -> None:
     assert document["file"] == exported.path.name
     assert 0 < document["size_ratio"] < 1
     assert document["parity"]["largest_logit_difference"] < 1e-3
-    assert {row["storage"] for row in document["tensors"]} == {"rice", "gap8", "sparse_value", "dense"}
+    assert {row["storage"] for row in document["tensors"]} == {"gap8", "sparse_value", "dense"}
     assert {row["values"] for row in document["tensors"]} == {"fp32"}
 
 
@@ -85,9 +85,33 @@ def test_sparse_and_dense_files_are_the_same_network() -> None:
         assert sparse_output.tobytes() == dense_output.tobytes()
 
 
-def test_zeros_of_the_network_are_zeros_of_the_graph(network: nn.Module, exported: ExportResult) -> None:
+def test_zeros_of_the_network_are_zeros_of_the_graph(network: nn.Module) -> None:
     kept = {name: int(kernel.count_nonzero()) for name, kernel in prunable_parameters(network).items()}
-    assert {row.name.removeprefix("network."): row.n_stored for row in exported.tensors} == kept
+    settings = PreprocessSettings(height=SIZE, width=SIZE)
+    built = build_graph(network, settings, in_channels=3, remove_dead_channels=False)
+    assert {row.name.removeprefix("network."): row.n_stored for row in built.tensors} == kept
+    assert built.dead_channels is None
+
+
+def test_dead_channels_go_and_the_figures_of_sparsity_stay(network: nn.Module, exported: ExportResult) -> None:
+    document = exported.to_dict()
+    removed = document["dead_channels"]
+    rows = {row["name"].removeprefix("network."): row for row in removed["layers"]}
+    assert rows.keys() == prunable_parameters(network).keys()
+    assert removed["n_parameters_after"] < removed["n_parameters_before"]
+    assert any(row["outputs_after"] < row["outputs_before"] for row in rows.values())
+    figures = sparsity(network).to_dict()
+    assert document["sparsity"] == {name: value for name, value in figures.items() if name != "layers"}
+    stored = {row.name: row.n for row in exported.tensors}
+    assert sum(stored.values()) < document["sparsity"]["n_prunable"]
+    plain = build_graph(
+        network,
+        PreprocessSettings(height=SIZE, width=SIZE),
+        in_channels=3,
+        remove_dead_channels=False,
+        metadata=exported.metadata,
+    )
+    assert exported.dense_size_bytes == plain.dense_size_bytes
 
 
 def test_the_network_is_not_changed(tmp_path: Path) -> None:
@@ -101,7 +125,8 @@ def test_the_network_is_not_changed(tmp_path: Path) -> None:
 def test_a_full_size_network_at_90_percent_takes_less_than_a_ninth(tmp_path: Path) -> None:
     model = build_model(ModelConfig(features=32), seed=0).eval()
     make_mask(model, "global_magnitude", 0.9).apply_(model)
-    built = build_graph(model, PreprocessSettings(height=32, width=32), in_channels=3)
+    # Every channel stays: an untrained network prunes to one that is mostly dead.
+    built = build_graph(model, PreprocessSettings(height=32, width=32), in_channels=3, remove_dead_channels=False)
     assert built.dense_size_bytes == pytest.approx(31.05e6, rel=0.01)
     assert built.model.ByteSize() == pytest.approx(3.44e6, rel=0.02)
     assert built.model.ByteSize() < built.dense_size_bytes / 9
