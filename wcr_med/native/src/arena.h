@@ -37,7 +37,7 @@ class Arena {
 
  private:
   static constexpr size_t kHugePage = size_t{2} << 20, kPage = 4096;
-  static size_t alignment(size_t bytes) { return bytes >= kHugePage ? kHugePage : kPage; }
+  static size_t alignment(size_t bytes) { return bytes >= kHugePage / 16 ? kHugePage : kPage; }
   static size_t round_up(size_t bytes) {
     const size_t unit = alignment(bytes);
     return (bytes + unit - 1) / unit * unit + (bytes == 0) * unit;

@@ -52,6 +52,7 @@ struct Convolution {
   int64_t tile_rows = 1, tile_cols = 1;  // powers of two, their product at most max_tile
   const uint32_t* ahead = nullptr;       // like `offsets`, one an input channel: what to fetch for the next tile
   int64_t n_ahead = 0, ahead_row = 0, ahead_cols = 0;  // the next tile's new rows begin at ahead_row from this one
+  bool fetch_outputs = false;
   // dense: taps in order (channel, row, column); weights (group, tap, dense_group), groups filled up with zeros
   const uint32_t* offsets = nullptr;
   const float* weights = nullptr;
@@ -78,7 +79,8 @@ struct Kernels {
   int dense_group;      // output channels computed together
   int winograd_group, winograd_tiles;
 
-  void (*sparse)(const Convolution&, const Rectangle&);
+  // Phases of one convolution, alike but for their non-zeros and outputs, tile by tile.
+  void (*sparse)(const Convolution* phases, size_t n_phases, const Rectangle&);
   void (*dense)(const Convolution&, const Rectangle&);  // channel0 is a multiple of dense_group
   // Tiles [tile0, tile1) of output channels [channel0, channel1); scratch of winograd_scratch floats, aligned to 64 bytes.
   void (*winograd)(const Winograd&, int64_t tile0, int64_t tile1, float* scratch);

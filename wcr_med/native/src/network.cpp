@@ -118,7 +118,7 @@ class Runner {
     const Op& op = program_.ops[index];
     const Map& out = maps_[program_.n_inputs + index];
     if (is_convolution(op)) {
-      for (const Phased& phased : plan_.convolutions[index]) convolve(packed_[index].kind, phased);
+      convolve(packed_[index].kind, plan_.convolutions[index]);
       each(out.channels, [&](size_t channel) { kernels_.finish(out, channel); });
       return;
     }
@@ -160,7 +160,7 @@ class Runner {
     if (call.fault) std::rethrow_exception(call.fault);
   }
 
-  void convolve(Kind kind, const Phased& phased) {
+  Convolution bind(const Phased& phased) const {
     Convolution c = phased.convolution;
     c.arena = arena_.data();
     c.out = arena_.data() + phased.out_offset;
@@ -168,20 +168,35 @@ class Runner {
     c.non_zeros = phased.sparse.non_zeros.data();
     c.segments = phased.sparse.segments.data();
     c.offsets = c.ahead = phased.offsets.data();
+    return c;
+  }
+
+  void convolve(Kind kind, const std::vector<Phased>& phases) {
+    std::vector<Convolution> bound;
+    for (const Phased& phased : phases) bound.push_back(bind(phased));
     if (kind == Kind::sparse) {
-      each(phased.rectangles.size(), [&](size_t i) { kernels_.sparse(c, phased.rectangles[i]); });
-    } else if (kind == Kind::dense) {
-      each(phased.rectangles.size(), [&](size_t i) { kernels_.dense(c, phased.rectangles[i]); });
-    } else {
-      Winograd w = phased.winograd;
-      w.convolution = c;
-      const size_t floats = kernels_.winograd_scratch(w);
-      each(phased.tiles.size(), [&](size_t i) {
-        Arena scratch = arenas_->take(floats * sizeof(float));
-        kernels_.winograd(w, phased.tiles[i].first, phased.tiles[i].second, reinterpret_cast<float*>(scratch.data()));
-        arenas_->give(std::move(scratch));
-      });
+      const std::vector<Rectangle>& rectangles = phases[0].rectangles;
+      each(rectangles.size(), [&](size_t i) { kernels_.sparse(bound.data(), bound.size(), rectangles[i]); });
+      return;
     }
+    for (size_t p = 0; p < phases.size(); ++p) {
+      const std::vector<Rectangle>& rectangles = phases[p].rectangles;
+      if (kind == Kind::dense)
+        each(rectangles.size(), [&](size_t i) { kernels_.dense(bound[p], rectangles[i]); });
+      else
+        filter(bound[p], phases[p]);
+    }
+  }
+
+  void filter(const Convolution& c, const Phased& phased) {
+    Winograd w = phased.winograd;
+    w.convolution = c;
+    const size_t bytes = kernels_.winograd_scratch(w) * sizeof(float);
+    each(phased.tiles.size(), [&](size_t i) {
+      Arena scratch = arenas_->take(bytes);
+      kernels_.winograd(w, phased.tiles[i].first, phased.tiles[i].second, reinterpret_cast<float*>(scratch.data()));
+      arenas_->give(std::move(scratch));
+    });
   }
 
   const Program& program_;

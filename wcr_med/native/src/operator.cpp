@@ -55,14 +55,14 @@ Tensor constant(const OrtApi* api, const OrtKernelInfo* info, size_t index) {
   return Tensor{type_of(found.type), data_of(api, value), size};
 }
 
-int64_t integer(const OrtApi* api, const OrtKernelInfo* info, const char* name) {
-  int64_t value = 0;
+// Calls the getter of an attribute, with the attribute's name in front of complaints.
+template <typename F, typename... Arguments>
+void get_attribute(const OrtApi* api, const OrtKernelInfo* info, const char* name, Arguments... arguments) {
   try {
-    call<ort::KernelInfoGetAttributeInt64>(api, info, name, &value);
+    call<F>(api, info, name, arguments...);
   } catch (const Error& error) {
     throw Error(std::string("attribute ") + name + ": " + error.what());
   }
-  return value;
 }
 
 bool profile_of(const OrtApi* api, const OrtKernelInfo* info) {
@@ -78,10 +78,10 @@ bool profile_of(const OrtApi* api, const OrtKernelInfo* info) {
 
 std::vector<int64_t> program_words(const OrtApi* api, const OrtKernelInfo* info) {
   size_t size = 0;
-  call<ort::KernelInfoGetAttributeArrayInt64>(api, info, "program", nullptr, &size);
+  get_attribute<ort::KernelInfoGetAttributeArrayInt64>(api, info, "program", nullptr, &size);
   if (size > static_cast<size_t>(kMaxWords)) throw Error("the program is too long");
   std::vector<int64_t> words(size);
-  if (size) call<ort::KernelInfoGetAttributeArrayInt64>(api, info, "program", words.data(), &size);
+  if (size) get_attribute<ort::KernelInfoGetAttributeArrayInt64>(api, info, "program", words.data(), &size);
   return words;
 }
 
@@ -131,7 +131,8 @@ class Node {
     size_t n_tensors = 0, n_outputs = 0;
     call<ort::KernelInfoGetInputCount>(api, info, &n_tensors);
     call<ort::KernelInfoGetOutputCount>(api, info, &n_outputs);
-    const int64_t n_inputs = integer(api, info, "inputs");
+    int64_t n_inputs = 0;
+    get_attribute<ort::KernelInfoGetAttributeInt64>(api, info, "inputs", &n_inputs);
     if (n_inputs < 1 || n_inputs > static_cast<int64_t>(n_tensors)) {
       throw Error("attribute inputs: " + std::to_string(n_inputs) + ", but the node has " + std::to_string(n_tensors));
     }

@@ -5,7 +5,7 @@
 namespace wcr {
 namespace {
 
-constexpr int64_t kFirstLevelCache = 36 << 10;    // bytes of input that a block of channels may take
+constexpr int64_t kFirstLevelCache = 28 << 10;    // bytes of input that a block of channels may take
 constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input of the tiles computed together
 constexpr int64_t kFetchedAhead = 1 << 20;       // bytes of maps beyond which inputs are asked for early
 constexpr int64_t kEnoughTasks = 16;              // to share among threads
@@ -115,7 +115,8 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
     const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
     phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
     c.n_blocks = phased.sparse.n_blocks;
-    if (large && c.in_col == bytes && phase.taps.size() > 1) {
+    c.fetch_outputs = large;
+    if (large && c.in_col == bytes && number == 0 && !phase.taps.empty()) {
       phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
       c.n_ahead = op.c_in;
       c.ahead_row = c.tile_rows + phase.taps.back().dy - phase.taps.front().dy;

@@ -31,13 +31,11 @@ void sparse_tile(const Convolution& c, int64_t y, int64_t x, int64_t block, int6
   char* out = c.out + channel0 * c.out_channel + y * c.out_row + x * c.out_col;
   for (int64_t channel = channel0; channel < channel1; ++channel, out += c.out_channel) {
     const NonZero* const end = c.non_zeros + *++segment;
-    if (c.n_ahead) {
-      fetch_ahead(c, base, block * c.c_out + channel, kRows);
-      if (first)
-        unroll<kTile>([&](auto k) WCR_INLINE {
-          __builtin_prefetch(out + (kRows + k / kCols) * c.out_row + k % kCols * c.out_col, 1, 2);
-        });
-    }
+    if (c.n_ahead) fetch_ahead(c, base, block * c.c_out + channel, kRows);
+    if (c.fetch_outputs && first)
+      unroll<kTile>([&](auto k) WCR_INLINE {
+        __builtin_prefetch(out + (kRows + k / kCols) * c.out_row + k % kCols * c.out_col, 1, 2);
+      });
     if (!first && !last && nz == end) continue;
     Vec sum[kTile];
     if (first) {
@@ -99,13 +97,15 @@ int64_t largest_power(int64_t limit, int64_t size) {
 }
 
 // Columns outermost: going down a strip, the rows above are still in the cache.
-void sparse(const Convolution& c, const Rectangle& r) {
+void sparse(const Convolution* phases, size_t n_phases, const Rectangle& r) {
+  const Convolution& c = phases[0];
   for (int64_t x = r.col0; x < r.col1;) {
     const int64_t cols = largest_power(r.col1 - x, c.tile_cols);
     for (int64_t y = r.row0; y < r.row1;) {
       const int64_t rows = largest_power(r.row1 - y, c.tile_rows);
       const SparseTile tile = choose_tile(rows, cols, c.in_col);
-      for (int64_t block = 0; block < c.n_blocks; ++block) tile(c, y, x, block, r.channel0, r.channel1);
+      for (int64_t block = 0; block < c.n_blocks; ++block)
+        for (size_t phase = 0; phase < n_phases; ++phase) tile(phases[phase], y, x, block, r.channel0, r.channel1);
       y += rows;
     }
     x += cols;
