@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from wcr_med import native
+from wcr_med.cli import app
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.stages.evaluate import evaluate_stage
@@ -37,7 +39,7 @@ def test_export_writes_a_second_file(
     assert manifest["accelerated"]["file"] == accelerated_path(target).name == "pruned-90.accelerated.onnx"
     assert manifest["accelerated"]["accelerated"] == faster
     if faster:
-        assert "3.00 times as fast as the dense network (1.0 ms a slice, 1 thread)" in line
+        assert "3.00 times as fast as the portable file (1.0 ms a slice, 1 thread)" in line
     else:
         assert "is the same file, since ONNX Runtime alone is as fast" in line
         assert accelerated_path(target).read_bytes() == target.read_bytes()
@@ -84,3 +86,11 @@ def test_the_plan_says_so(finished: Workspace) -> None:
     )
     assert "a second file tuned on this machine" in plan(wanted, stages=("export",))
     assert "a second file" not in plan(finished, stages=("export",))
+
+
+@pytest.mark.parametrize(("option", "wanted"), [("--accelerate", True), ("--portable", False)])
+def test_the_command_line_takes_the_wish(finished: Workspace, option: str, wanted: bool) -> None:
+    result = CliRunner().invoke(app, ["export", "--out", str(finished.out), option, "--dry-run"])
+    assert result.exit_code == 0
+    assert f"accelerate: {str(wanted).lower()}" in result.output
+    assert ("a second file" in result.output) == wanted

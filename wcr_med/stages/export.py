@@ -65,7 +65,7 @@ def _speed_line(accelerated: dict[str, Any]) -> str:
         return f"{accelerated['file']} is the same file, since {accelerated['why_not']}"
     threads = accelerated["threads"]
     return (
-        f"{accelerated['file']}: {accelerated['speedup']:.2f} times as fast as the dense network"
+        f"{accelerated['file']}: {accelerated['speedup']:.2f} times as fast as the portable file"
         f" ({accelerated['accelerated_ms']:.1f} ms a slice, {threads} thread{'s' if threads > 1 else ''})"
     )
 
