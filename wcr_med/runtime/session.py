@@ -61,8 +61,9 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
 
 
 def reason(error: Exception) -> str:
-    """ONNX Runtime's own words, without its error codes and the path, which stand before "failed:"."""
-    return str(error).rsplit("failed:", 1)[-1].strip().split("\n", 1)[0].rstrip(".")[:200]
+    """What the operator, else ONNX Runtime, has to say, without error codes, and paths that stand before "failed:"."""
+    words = str(error).rsplit(f"{native.DOMAIN}.{native.OPERATOR}:", 1)[-1].rsplit("failed:", 1)[-1]
+    return words.strip().split("\n", 1)[0].rstrip(".")[:200]
 
 
 def _register(options: onnxruntime.SessionOptions) -> str | None:
