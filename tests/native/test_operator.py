@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.native import node
 from wcr_med import native
+from wcr_med.export.storage.forms import Form, Values
+from wcr_med.export.storage.kernels import OPERATOR_FORMS, decode_kernel, encode_kernel
 
 pytestmark = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
 
@@ -161,6 +163,19 @@ def test_stored_kernels(form: int, opcode: int, dtype: type) -> None:
     x = _noise(rng, 1, c_in, 8, 8)
     expected = _reference("Conv" if opcode == node.CONV else "ConvTranspose", [x, weight])
     _agree(node.run(node.model(words, tensors), x)[0], expected)
+
+
+@pytest.mark.parametrize("values", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("form", OPERATOR_FORMS)
+@pytest.mark.parametrize("zeros", [0.0, 0.5, 0.99, 1.0])
+def test_kernels_as_the_export_stores_them(form: Form, values: Values, zeros: float) -> None:
+    rng = np.random.default_rng(7)
+    kernel = _noise(rng, 4, 25, 3, 3) * (rng.random((4, 25, 3, 3)) >= zeros).astype(np.float32)
+    encoded = encode_kernel(kernel, storage=form, values=values)
+    words = node.program(node.conv(1, 25, 4, (3, 3), form=OPERATOR_FORMS.index(form)), outputs=[[1]])
+    x = _noise(rng, 1, 25, 6, 6)
+    found = node.run(node.model(words, list(encoded.arrays.values())), x)[0]
+    _agree(found, _reference("Conv", [x, decode_kernel(encoded)]))
 
 
 def _deep() -> tuple[onnx.ModelProto, Array]:
