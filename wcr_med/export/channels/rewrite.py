@@ -105,7 +105,8 @@ def _cut_map(graph: WorkingGraph, role: Map, kept: Bools) -> None:
 
 
 def _cut_join(graph: WorkingGraph, role: Join, plan: Plan) -> None:
-    sources = [name for name in role.sources if plan.keep[name].any()]
+    # By position: an earlier concatenation that is gone has left its source in its place.
+    sources = [name for name, old in zip(role.node.input, role.sources, strict=True) if plan.keep[old].any()]
     if len(sources) == 1 and role.target not in graph.reserved:
         graph.redirect(role.target, sources[0])
         graph.remove(role.node)
