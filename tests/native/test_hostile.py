@@ -79,6 +79,11 @@ _WRONG: dict[str, tuple[list[int], list[Array], str]] = {
     "kind": (_one(kind=5), [_WEIGHT], "field kind: 5"),
     "activation": (_one(activation=3), [_WEIGHT], "field activation: 3"),
     "stride": (_one(strides=(0, 1)), [_WEIGHT], r"field stride_h: 0 is not in \[1, 255\]"),
+    "transposed stride": (
+        _one(opcode=node.CONV_TRANSPOSE, strides=(33, 1)),
+        [_WEIGHT],
+        r"operation 0 \(conv_transpose\), field stride_h: 33 is not in \[1, 32\]",
+    ),
     "dilation": (_one(dilations=(1, -1)), [_WEIGHT], "field dilation_w: -1"),
     "huge dilation": (_one(dilations=(_LARGEST, 1)), [_WEIGHT], "field dilation_h"),
     "pad": (_one(pads=(0, 0, -1, 0)), [_WEIGHT], "field pad_bottom: -1"),

@@ -108,15 +108,16 @@ void read_geometry(Reader* reader, Op* op) {
   op->c_out = reader->read("c_out", 1, kMaxChannels);
   op->kernel_h = reader->read("kernel_h", 1, kMaxKernel);
   op->kernel_w = reader->read("kernel_w", 1, kMaxKernel);
-  op->stride_h = reader->read("stride_h", 1, kMaxKernel);
-  op->stride_w = reader->read("stride_w", 1, kMaxKernel);
+  const bool transposed = op->code == Opcode::conv_transpose;
+  op->stride_h = reader->read("stride_h", 1, transposed ? kMaxTransposedStride : kMaxKernel);
+  op->stride_w = reader->read("stride_w", 1, transposed ? kMaxTransposedStride : kMaxKernel);
   op->dilation_h = reader->read("dilation_h", 1, kMaxKernel);
   op->dilation_w = reader->read("dilation_w", 1, kMaxKernel);
   op->pad_top = reader->read("pad_top", 0, kMaxPad);
   op->pad_left = reader->read("pad_left", 0, kMaxPad);
   op->pad_bottom = reader->read("pad_bottom", 0, kMaxPad);
   op->pad_right = reader->read("pad_right", 0, kMaxPad);
-  const bool transposed = op->code == Opcode::conv_transpose;  // ONNX: less than the stride or the dilation
+  // ONNX: less than the stride or the dilation.
   const int64_t highest_h = transposed ? std::max(op->stride_h, op->dilation_h) - 1 : 0;
   const int64_t highest_w = transposed ? std::max(op->stride_w, op->dilation_w) - 1 : 0;
   op->output_padding_h = reader->read("output_padding_h", 0, highest_h);
@@ -136,9 +137,9 @@ void read_convolution(Reader* reader, const Context& context, Op* op) {
   read_activation(&activation, context, op->c_out, op);
   const KernelShape shape{op->c_in, op->c_out, op->kernel_h * op->kernel_w, op->code == Opcode::conv_transpose};
   in_field("weight", [&] {
-    // A transposed kernel is packed once for each place within a stride, with a few bytes for each output channel.
-    context.budget->spend(shape.transposed ? op->stride_h * op->stride_w * op->c_out : 0);
-    context.budget->spend(shape.size());
+    // Taps take room too, and a transposed kernel is packed once for each place within a stride.
+    const int64_t places = shape.transposed ? op->stride_h * op->stride_w : 1;
+    context.budget->spend(shape.size() + 8 * shape.taps + places * (op->c_out + 256));
     op->kernel = read_kernel(form, context.tensors, weight, shape);
   });
   if (bias < 0) return;

@@ -15,6 +15,7 @@ constexpr int64_t kMaxOps = 1 << 12;
 constexpr int64_t kMaxSources = 1 << 10;  // of one operation or output
 constexpr int64_t kMaxChannels = 1 << 16;
 constexpr int64_t kMaxKernel = 255;  // height or width; also of strides, dilations and output padding
+constexpr int64_t kMaxTransposedStride = 32;
 constexpr int64_t kMaxPad = 1 << 12;
 constexpr int64_t kMaxFactor = 64;
 
