@@ -10,28 +10,38 @@ WCR_INLINE inline float* vector_at(const Map& m, int64_t channel, int64_t y, int
   return m.data + (channel * m.channel_stride + y * m.row_stride + x) * kLanes;
 }
 
+// Pixels of the image under lane `lane` of row `y`: where they begin, and how many of the block's columns are there.
+struct Run {
+  int64_t first, count;
+};
+
+WCR_INLINE inline Run run_of(const Map& m, int64_t y, int lane) {
+  const int64_t row = lane / kLaneCols * m.rows + y, col = lane % kLaneCols * m.cols;
+  const int64_t count = row < m.height ? m.width - col : 0;
+  return {row * m.width + col, count < 0 ? 0 : count > m.cols ? m.cols : count};
+}
+
+// Vector by vector and not lane by lane: compilers make slow scatters of the latter.
 void pack(const float* image, const Map& m, int64_t channel) {
-  for (int64_t y = 0; y < m.rows; ++y)
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t row = lane / kLaneCols * m.rows + y, col0 = lane % kLaneCols * m.cols;
-      float* const out = vector_at(m, channel, y, 0) + lane;
-      int64_t there = row < m.height ? m.width - col0 : 0;
-      there = there < 0 ? 0 : there > m.cols ? m.cols : there;
-      const float* const in = image + row * m.width + col0;
-      for (int64_t x = 0; x < there; ++x) out[x * kLanes] = in[x];
-      for (int64_t x = there; x < m.cols; ++x) out[x * kLanes] = 0.0f;
-    }
+  for (int64_t y = 0; y < m.rows; ++y) {
+    Run runs[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) runs[lane] = run_of(m, y, lane);
+    float* out = vector_at(m, channel, y, 0);
+    for (int64_t x = 0; x < m.cols; ++x, out += kLanes)
+      unroll<kLanes>([&](auto lane) WCR_INLINE { out[lane] = x < runs[lane].count ? image[runs[lane].first + x] : 0.0f; });
+  }
 }
 
 void unpack(const Map& m, int64_t channel, float* image) {
-  for (int64_t y = 0; y < m.rows; ++y)
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int64_t row = lane / kLaneCols * m.rows + y, col0 = lane % kLaneCols * m.cols;
-      if (row >= m.height) continue;
-      const float* const in = vector_at(m, channel, y, 0) + lane;
-      float* const out = image + row * m.width + col0;
-      for (int64_t x = 0; x < m.cols && col0 + x < m.width; ++x) out[x] = in[x * kLanes];
-    }
+  for (int64_t y = 0; y < m.rows; ++y) {
+    Run runs[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) runs[lane] = run_of(m, y, lane);
+    const float* in = vector_at(m, channel, y, 0);
+    for (int64_t x = 0; x < m.cols; ++x, in += kLanes)
+      unroll<kLanes>([&](auto lane) WCR_INLINE {
+        if (x < runs[lane].count) image[runs[lane].first + x] = in[lane];
+      });
+  }
 }
 
 void zero_beyond(const Map& m, int64_t channel) {
