@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from wcr_med.export.channels.choice import Choice, Labels
 from wcr_med.export.channels.kernels import Kernel
 from wcr_med.export.channels.roles import Barrier, Join, Map, Role, Sizes
 from wcr_med.export.channels.working import Bools, Floats, WorkingGraph
-
-_Labels = npt.NDArray[np.integer]
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -59,8 +57,9 @@ class _Planner:
         self.needed_maps = [role.node.input[0] for role in roles if isinstance(role, Sizes) and role.needs_map]
         self.family = _families(graph, roles)
         every = np.concatenate([*self.family.values(), np.zeros(0, dtype=int)]).astype(int)
-        self.size = np.bincount(every)  # channels of each family
-        self.live = np.zeros(len(self.size), dtype=bool)
+        size = np.bincount(every)  # channels of each family
+        self.choice = Choice(self.kernels, self.family, size, values)
+        self.live = np.zeros(len(size), dtype=bool)
         self.reasons = _pin(graph, roles, self.family, self.live)
         self.pinned = self.live.copy()
         self.convolved = [kernel.target for kernel in self.kernels] + [
@@ -94,7 +93,9 @@ class _Planner:
         if not wishes:
             return False
         votes = Counter(label for wish in wishes for label in wish)
-        self.live[min(votes, key=lambda label: (-votes[label], label))] = True
+        most = max(votes.values())
+        best = [label for label, count in votes.items() if count == most]
+        self.live[self.choice.cheapest(best, self.live)] = True
         return True
 
     def _wish(self, kernel: Kernel) -> set[int] | None:
@@ -112,23 +113,9 @@ class _Planner:
         for name in (*sources, *self.needed_maps):
             labels = self.family.get(name)
             if labels is not None and not self.live[labels].any():
-                self.live[self._cheapest(labels)] = True
+                self.live[self.choice.cheapest(labels.tolist(), self.live)] = True
                 return True
         return False
-
-    def _cheapest(self, labels: _Labels) -> int:
-        """The family of these that keeps fewest channels alive; of equals the one with fewest channels itself."""
-        candidates = np.array(sorted(set(labels.tolist()), key=lambda label: (self.size[label], label)))
-        alive = np.tile(self.live, (len(candidates), 1))  # a row a candidate: what stays if it does
-        alive[np.arange(len(candidates)), candidates] = True
-        count = -1
-        while count != int(alive.sum()):
-            count = int(alive.sum())
-            for kernel in self.kernels:
-                varying = (kernel.reads & np.isnan(self.values[kernel.source])).astype(np.float32)
-                rows, columns = np.nonzero(alive[:, self.family[kernel.target]].astype(np.float32) @ varying)
-                alive[rows, self.family[kernel.source][columns]] = True
-        return int(candidates[np.argmin(alive @ self.size)])
 
     def _stopped(self) -> dict[str, str]:
         """Reasons for what stays only because it is pinned; a family without a convolution could not go anyway."""
@@ -155,14 +142,14 @@ def able_to_stand_in(values: Floats, demanded: Bools) -> Bools:
     return able
 
 
-def _families(graph: WorkingGraph, roles: Sequence[Role]) -> dict[str, _Labels]:
+def _families(graph: WorkingGraph, roles: Sequence[Role]) -> dict[str, Labels]:
     """A label for each channel of each feature map; channels with the same label stay or go together."""
     start: dict[str, int] = {}
     total = 0
     for name, n in graph.channels.items():
         start[name], total = total, total + n
-    first: list[_Labels] = []
-    second: list[_Labels] = []
+    first: list[Labels] = []
+    second: list[Labels] = []
     for role in roles:
         if isinstance(role, Map | Join):
             position = start[role.target]
@@ -179,7 +166,7 @@ def _families(graph: WorkingGraph, roles: Sequence[Role]) -> dict[str, _Labels]:
 
 
 def _pin(
-    graph: WorkingGraph, roles: Sequence[Role], family: dict[str, _Labels], live: Bools
+    graph: WorkingGraph, roles: Sequence[Role], family: dict[str, Labels], live: Bools
 ) -> dict[str, tuple[str, set[int]]]:
     """Mark what may not go; by output name of each barrier, why, and the families it holds."""
     outside = (*graph.reserved, *(value.name for value in graph.graph.input))
