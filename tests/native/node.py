@@ -14,7 +14,7 @@ from wcr_med import native
 Array = npt.NDArray[Any]
 
 CONV, CONV_TRANSPOSE, MAX_POOL, UPSAMPLE, ADD, ACTIVATE = range(1, 7)
-DENSE, GAP8, ELIAS_FANO = range(3)
+DENSE, GAP8, RICE = range(3)
 
 
 def op(opcode: int, *fields: int) -> list[int]:
@@ -109,8 +109,9 @@ def stored(form: int, values: Array) -> list[Array]:
             kept += [0] * fillers + [value]
         return [np.array(gaps, dtype=np.uint8), np.array(kept, dtype=values.dtype)]
     n_low = 3
-    high = bits([(int(position) >> n_low) + j for j, position in enumerate(positions)])
-    low = bits([j * n_low + b for j, position in enumerate(positions) for b in range(n_low) if position >> b & 1])
+    codes = [int(distance) - 1 for distance in np.diff(positions, prepend=-1)]
+    high = bits([sum(code >> n_low for code in codes[: j + 1]) + j for j in range(len(codes))])
+    low = bits([j * n_low + b for j, code in enumerate(codes) for b in range(n_low) if code >> b & 1])
     padded = np.zeros(-(-n_low * positions.size // 8), dtype=np.uint8)
     padded[: low.size] = low
     return [padded, high, np.array(n_low, dtype=np.int64), flat[positions]]

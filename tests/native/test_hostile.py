@@ -42,16 +42,11 @@ def _other(*ops: list[int], outputs: tuple[tuple[int, ...], ...] = ((1,),)) -> l
 
 
 def _ones_at(*positions: int) -> list[Array]:
-    """Elias-Fano code without low bits."""
-    return [
-        np.zeros(0, dtype=np.uint8),
-        node.bits([position + j for j, position in enumerate(positions)]),
-        np.array(0, dtype=np.int64),
-        _floats(len(positions)),
-    ]
+    """Rice code without low bits: a one at each position."""
+    return [np.zeros(0, dtype=np.uint8), node.bits(positions), np.array(0, dtype=np.int64), _floats(len(positions))]
 
 
-_EF = _ones_at(0, 5)
+_CODE = _ones_at(0, 5)
 _WRONG: dict[str, tuple[list[int], list[Array], str]] = {
     # The text.
     "text of one word": ([1], [], "field number of operations: the program ends"),
@@ -114,19 +109,24 @@ _WRONG: dict[str, tuple[list[int], list[Array], str]] = {
     "gaps and values": (_one(form=node.GAP8), [_bytes(1), _floats(2)], "gaps has 1 elements, expected 2"),
     "gap type": (_one(form=node.GAP8), [_floats(2), _floats(2)], "gaps must be a tensor of uint8"),
     "gaps alone": (_one(form=node.GAP8), [_bytes(1)], "values is input 2"),
-    "low bits": (_one(form=node.ELIAS_FANO), [_bytes(1), *_EF[1:]], "low bits has 1 elements, expected 0"),
-    "too few ones": (_one(form=node.ELIAS_FANO), [_EF[0], _bytes(1), *_EF[2:]], "high bits hold 1 ones, expected 2"),
-    "too many ones": (_one(form=node.ELIAS_FANO), [_EF[0], _bytes(0b10101), *_EF[2:]], "hold more than 2 ones"),
-    "position beyond": (_one(form=node.ELIAS_FANO), _ones_at(0, 54), "position 54 follows 0 of 54"),
-    "position twice": (_one(form=node.ELIAS_FANO), _ones_at(5, 5), "position 5 follows 5 of 54"),
+    "low bits": (_one(form=node.RICE), [_bytes(1), *_CODE[1:]], "low bits has 1 elements, expected 0"),
+    "too few ones": (_one(form=node.RICE), [_CODE[0], _bytes(1), *_CODE[2:]], "high bits hold 1 ones, expected 2"),
+    "too many ones": (_one(form=node.RICE), [_CODE[0], _bytes(0b10101), *_CODE[2:]], "hold more than 2 ones"),
+    "position beyond": (_one(form=node.RICE), _ones_at(0, 54), "position 54 is beyond a kernel of 54"),
+    "high bits beyond": (_one(form=node.RICE), _ones_at(0, 80), "high bits lead beyond the kernel"),
+    "low bits beyond": (
+        _one(form=node.RICE),
+        [_bytes(50, 3), _bytes(3), np.array(8, dtype=np.int64), _floats(2)],
+        "position 54 is beyond a kernel of 54",
+    ),
     "low bits number": (
-        _one(form=node.ELIAS_FANO),
-        [*_EF[:2], np.array(32, dtype=np.int64), _EF[3]],
+        _one(form=node.RICE),
+        [*_CODE[:2], np.array(32, dtype=np.int64), _CODE[3]],
         r"number of low bits is 32, not in \[0, 31\]",
     ),
     "low bits numbers": (
-        _one(form=node.ELIAS_FANO),
-        [*_EF[:2], np.array([0, 0], dtype=np.int64), _EF[3]],
+        _one(form=node.RICE),
+        [*_CODE[:2], np.array([0, 0], dtype=np.int64), _CODE[3]],
         "number of low bits has 2 elements, expected 1",
     ),
     # What cannot be computed.

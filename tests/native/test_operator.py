@@ -144,7 +144,7 @@ def test_pooling_upsampling_addition_and_slopes() -> None:
     _agree(joined, np.concatenate([np.maximum(sloped, 0), sloped], axis=1))
 
 
-@pytest.mark.parametrize("form", range(3), ids=["dense", "gap8", "elias_fano"])
+@pytest.mark.parametrize("form", range(3), ids=["dense", "gap8", "rice"])
 @pytest.mark.parametrize("opcode", [node.CONV, node.CONV_TRANSPOSE])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8])
 def test_stored_kernels(form: int, opcode: int, dtype: type) -> None:
