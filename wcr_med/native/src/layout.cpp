@@ -261,7 +261,20 @@ Layout lay_out(const Program& program, const std::vector<Shape>& shapes, const K
   for (const Shape& shape : shapes) heights.push_back(shape.h), widths.push_back(shape.w);
   const std::vector<int64_t> rows = block_lengths(row_relations, heights, kernels.lane_rows);
   const std::vector<int64_t> cols = block_lengths(col_relations, widths, kernels.lane_cols);
-  const Reaches reaches = find_reaches(program, n);
+  Reaches reaches = find_reaches(program, n);
+  for (bool changed = true; changed;) {  // maps read by one convolution share a row stride
+    changed = false;
+    for (const Op& op : program.ops) {
+      if (!is_convolution(op)) continue;
+      int64_t margin = 0;
+      for (const int source : op.sources) margin = std::max(margin, reaches.cols[source].margin());
+      for (const int source : op.sources) {
+        if (reaches.cols[source].margin() == margin) continue;
+        reaches.cols[source].before = margin;
+        changed = true;
+      }
+    }
+  }
 
   Layout layout;
   std::vector<int64_t> sizes;
@@ -273,7 +286,7 @@ Layout lay_out(const Program& program, const std::vector<Shape>& shapes, const K
     const int64_t height = map.rows + 2 * map.margin_rows;
     map.row_stride = map.cols + 2 * map.margin_cols;
     // Strides that are multiples of the cache's period would put all rows, or all channels, into the same few places.
-    if (map.row_stride % 16 == 0 && height > 1) ++map.row_stride;
+    if (map.row_stride % 16 == 0) ++map.row_stride;
     if (map.row_stride > kLargestArena / height / vector_bytes) throw Error("the image is too large");
     map.channel_stride = (height * map.row_stride) | 1;
     if (map.channel_stride > kLargestArena / map.channels / vector_bytes) throw Error("the image is too large");
