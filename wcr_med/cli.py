@@ -144,7 +144,7 @@ def export(
         str | None,
         typer.Option(
             help="How positions of weights are stored: auto (the smallest, by tensor), dense, gap8, sparse_value,"
-            " elias_fano, rice; default: export.storage."
+            " rice; default: export.storage."
         ),
     ] = None,
     values: Annotated[

@@ -198,7 +198,7 @@ class EvaluationConfig(_Section):
 class ExportConfig(_Section):
     """The ONNX file."""
 
-    storage: Literal["auto", "dense", "gap8", "sparse_value", "elias_fano", "rice"] = Field(
+    storage: Literal["auto", "dense", "gap8", "sparse_value", "rice"] = Field(
         "auto", description="How positions of weights are stored; auto: the smallest, by tensor"
     )
     values: Literal["fp32", "fp16", "int8"] = Field(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import numpy_helper
 
-FORMS = ["dense", "gap8", "sparse_value", "elias_fano", "rice"]
+FORMS = ["dense", "gap8", "sparse_value", "rice"]
 VALUES = ["fp32", "fp16", "int8"]
 
 Kernel = npt.NDArray[np.float32]

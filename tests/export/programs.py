@@ -38,7 +38,7 @@ HEADER = '<ir_version: 8, opset_import: ["" : 18]> g '
 _PARTS = {
     Form.DENSE: ["values"],
     Form.GAP8: ["gaps", "values"],
-    Form.ELIAS_FANO: ["low", "high", "n_low_bits", "values"],
+    Form.RICE: ["low", "high", "n_low_bits", "values"],
 }
 
 

@@ -24,7 +24,7 @@ from wcr_med.export import (
 from wcr_med.export.accelerate import accelerate, interleaved
 from wcr_med.export.partition import DOMAIN, partition
 from wcr_med.export.program import Kind, decode_program
-from wcr_med.export.storage import Values, store
+from wcr_med.export.storage import Form, Values, store
 from wcr_med.runtime import Segmenter
 
 needs_library = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
@@ -143,18 +143,21 @@ def test_the_accelerated_file_answers_as_the_portable_one(faster: None, exported
 
 
 @needs_library
-@pytest.mark.parametrize("values", ["fp16", "int8"])
+@pytest.mark.parametrize(("storage", "values"), [("rice", "fp16"), ("rice", "int8"), ("sparse_value", "int8")])
 def test_rounded_values_are_those_of_the_portable_file(
-    faster: None, values: Values, exported: ExportResult, tmp_path: Path
+    faster: None, storage: Form, values: Values, exported: ExportResult, tmp_path: Path
 ) -> None:
     path = tmp_path / "rounded.onnx"
-    onnx.save(store(exported.dense, "rice", values).model, path)
-    config = ExportConfig(parity_slices=4, accelerate_rounds=1, accelerate_voxels=2, storage="rice", values=values)
+    onnx.save(store(exported.dense, storage, values).model, path)
+    config = ExportConfig(parity_slices=4, accelerate_rounds=1, accelerate_voxels=2, storage=storage, values=values)
     portable = dataclasses.replace(exported, path=path)
     result = export_accelerated(portable, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
     assert result.parity is not None
-    stored = {tensor.data_type for tensor in onnx.load(result.path).graph.initializer if "values" in tensor.name}
+    constants = onnx.load(result.path).graph.initializer
+    stored = {tensor.data_type for tensor in constants if "values" in tensor.name}
     assert stored == {onnx.TensorProto.FLOAT16 if values == "fp16" else onnx.TensorProto.INT8}
+    kernels, coded = (sum(tensor.name.endswith(end) for tensor in constants) for end in (".values", ".high"))
+    assert (coded == kernels) == (storage == "rice")  # of sparse_value each is the smallest there is
 
 
 @needs_library

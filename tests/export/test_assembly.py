@@ -34,10 +34,10 @@ def test_a_shared_constant_lies_in_the_file_once() -> None:
     assert "b" in names  # for the reader outside
 
 
-@pytest.mark.parametrize("storage", ["dense", "gap8", "elias_fano"])
+@pytest.mark.parametrize("storage", ["dense", "gap8", "rice"])
 @pytest.mark.parametrize(("values", "tolerance"), [("fp32", 1e-5), ("fp16", 1e-2), ("int8", 0.1)])
 def test_forms_and_types_of_stored_kernels(
-    storage: Literal["dense", "gap8", "elias_fano"], values: Literal["fp32", "fp16", "int8"], tolerance: float
+    storage: Literal["dense", "gap8", "rice"], values: Literal["fp32", "fp16", "int8"], tolerance: float
 ) -> None:
     model = parse("c = Conv(x, w) y = ConvTranspose(c, v)", v=kernel(8, 3, 1, 1), w=kernel(8, 2, 3, 3, density=0.05))
 
@@ -57,7 +57,7 @@ def test_each_kernel_takes_its_smallest_form() -> None:
     model = parse("c = Conv(x, w) y = Conv(c, v)", v=kernel(2, 8, 1, 1), w=kernel(8, 2, 3, 3, density=0.05))
     forms = [op.form for op in program_of(assemble(partition(model))).convolutions.values()]
     assert forms[1] == Form.DENSE
-    assert forms[0] in (Form.GAP8, Form.ELIAS_FANO)
+    assert forms[0] in (Form.GAP8, Form.RICE)
 
 
 def program_of(model: ModelProto) -> Program:

@@ -85,17 +85,20 @@ void encode_kernel(Random* random, Form form, Op* op, std::vector<Owned>* tensor
     }
   }
   if (form == Form::gap8) tensors->push_back(owned(Type::uint8, gaps));
-  if (form == Form::elias_fano) {
+  if (form == Form::rice) {
     const int64_t l = random->integer(0, 6);
     std::vector<uint8_t> low((positions.size() * static_cast<size_t>(l) + 7) / 8, 0), high;
     const auto set = [](std::vector<uint8_t>* bytes, size_t bit) {
       if (bytes->size() <= bit / 8) bytes->resize(bit / 8 + 1, 0);
       (*bytes)[bit / 8] = static_cast<uint8_t>((*bytes)[bit / 8] | 1u << bit % 8);
     };
+    size_t unset = 0;
     for (size_t j = 0; j < positions.size(); ++j) {
-      set(&high, static_cast<size_t>(positions[j] >> l) + j);
+      const int64_t code = positions[j] - (j ? positions[j - 1] + 1 : 0);
+      unset += static_cast<size_t>(code >> l);
+      set(&high, unset + j);
       for (int64_t b = 0; b < l; ++b) {
-        if ((positions[j] >> b) & 1) set(&low, j * static_cast<size_t>(l) + static_cast<size_t>(b));
+        if ((code >> b) & 1) set(&low, j * static_cast<size_t>(l) + static_cast<size_t>(b));
       }
     }
     tensors->push_back(owned(Type::uint8, low));

@@ -119,6 +119,16 @@ _WRONG: dict[str, tuple[list[int], list[Array], str]] = {
         [_bytes(50, 3), _bytes(3), np.array(8, dtype=np.int64), _floats(2)],
         "position 54 is beyond a kernel of 54",
     ),
+    "low bits all ones": (
+        _one(form=node.RICE),
+        [np.full(8, 255, dtype=np.uint8), _bytes(3), np.array(31, dtype=np.int64), _floats(2)],
+        "position 2147483647 is beyond a kernel of 54",
+    ),
+    "low bits too short": (
+        _one(form=node.RICE),
+        [_bytes(1), _bytes(3), np.array(5, dtype=np.int64), _floats(2)],
+        "low bits has 1 elements, expected 2",
+    ),
     "low bits number": (
         _one(form=node.RICE),
         [*_CODE[:2], np.array(32, dtype=np.int64), _CODE[3]],

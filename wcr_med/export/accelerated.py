@@ -64,7 +64,8 @@ def export_accelerated(
 
     Args:
         portable: what `export_model` wrote.
-        config: threads, rounds, storage, values, tolerances.
+        config: threads, rounds, storage, values, tolerances. Kernels are stored as the portable file's; instead of
+            sparse_value, which the accelerator does not read, each takes its smallest form.
         parity_volumes: patients to compare on; the first gives the slice that is timed, too.
         out_path: the file to write; an older one stays if anything fails.
 

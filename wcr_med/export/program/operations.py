@@ -38,7 +38,7 @@ class Form(IntEnum):
 
     DENSE = 0
     GAP8 = 1
-    ELIAS_FANO = 2
+    RICE = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,12 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from wcr_med.export.storage.decoders import Decoder, build_decoder
-from wcr_med.export.storage.forms import Form, Storage, TensorStorage, Values, entropy_bound_bytes
+from wcr_med.export.storage.forms import FORMS, Form, Storage, TensorStorage, Values, entropy_bound_bytes
 from wcr_med.export.storage.kernels import encode_values
 from wcr_med.export.storage.positions import non_zero_positions
 from wcr_med.export.storage.values import stored_values
 
 _KERNEL_READERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}  # operator -> which input is the kernel
-_AUTO_FORMS: tuple[Form, ...] = ("dense", "gap8", "sparse_value", "rice")  # Elias-Fano is never smaller than Rice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,7 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     Raises:
         UserError: a kernel's values cannot be stored in that type; the message names it.
     """
-    forms = _AUTO_FORMS if storage == "auto" else (storage,)
+    forms = FORMS if storage == "auto" else (storage,)
     prefix = _free_prefix(model)
     kernels = {
         tensor.name: _candidates(tensor, axis, forms, values, prefix=prefix, number=number)

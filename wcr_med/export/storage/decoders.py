@@ -4,8 +4,7 @@ All its inputs are constants, so ONNX Runtime computes the kernel once while loa
 bytes a code. OpenVINO folds no CumSum and so decodes at every inference, except sparse_value, which it makes dense
 while reading. There is neither NonZero nor any other operator whose output's shape depends on values.
 
-Rice and Elias-Fano codes (see `positions`) lie in one byte array, low bits before high ones, and are read like this, by
-the example of Rice:
+Rice codes (see `positions`) lie in one byte array, low bits before high ones, and are read like this:
 
     flat  = every bit of the bytes, int32             BitShift, BitwiseAnd, Cast, Reshape
     lows, highs, padding = flat                       Split
@@ -114,7 +113,7 @@ def _kernel(parts: _Parts, encoded: EncodedKernel) -> str:
     kept = _as_float(parts, parts.own("kept", values), values)
     if encoded.form == "dense":
         return kept
-    positions = _gap8(parts, encoded.arrays["gaps"]) if encoded.form == "gap8" else _coded(parts, encoded)
+    positions = _gap8(parts, encoded.arrays["gaps"]) if encoded.form == "gap8" else _rice(parts, encoded)
     zeros = parts.node("ConstantOfShape", [parts.own_sizes("n", [int(np.prod(encoded.shape))])], "zeros")
     flat = parts.node("ScatterElements", [zeros, positions, kept], "flat")
     return parts.node("Reshape", [flat, parts.own_sizes("shape", encoded.shape)], "kernel")
@@ -146,20 +145,16 @@ def _ends(parts: _Parts, steps: str) -> str:
     return parts.node("Sub", [ends, parts.common("one", np.array(1, dtype=np.int32))], "positions")
 
 
-def _coded(parts: _Parts, encoded: EncodedKernel) -> str:
-    """Positions from Elias-Fano or Rice codes."""
+def _rice(parts: _Parts, encoded: EncodedKernel) -> str:
     n_low_bits = int(encoded.arrays["n_low_bits"][0])
     k = encoded.arrays["values"].size
     low_bits, high_bits = code_bits(encoded.arrays["low"], encoded.arrays["high"], n_low_bits, k)
     lows, highs = _bits(parts, low_bits, high_bits)
-    low = _low(parts, lows, n_low_bits) if n_low_bits else None
+    low = _low(parts, lows, n_low_bits) if n_low_bits else _zeros(parts, k)
     rank = parts.node("CumSum", [highs, _zero(parts)], "rank", exclusive=1)
-    if encoded.form == "rice":
-        gaps = _count_unset(parts, low or _zeros(parts, k), rank, highs, (1 << n_low_bits, 1))
-        return _ends(parts, gaps)
-    growth = _count_unset(parts, _zeros(parts, k), rank, highs, (1 << n_low_bits, 0))
-    upper = parts.node("CumSum", [growth, _zero(parts)], "upper")
-    return parts.node("Add", [upper, low], "positions") if low else upper
+    by_bit = parts.common(f"steps{n_low_bits}", np.array([1 << n_low_bits, 1], dtype=np.int32))
+    updates = parts.node("Gather", [by_bit, highs], "updates")
+    return _ends(parts, parts.node("ScatterElements", [low, rank, updates], "gaps", reduction="add"))
 
 
 def _bits(parts: _Parts, low_bits: Array, high_bits: Array) -> tuple[str, str]:
@@ -184,13 +179,6 @@ def _low(parts: _Parts, lows: str, n_low_bits: int) -> str:
     rows = parts.common(f"rows{n_low_bits}", np.array([-1, n_low_bits], dtype=np.int64))
     powers = parts.common(f"powers{n_low_bits}", (1 << np.arange(n_low_bits)).astype(np.int32))
     return parts.node("MatMul", [parts.node("Reshape", [lows, rows], "rows"), powers], "low")
-
-
-def _count_unset(parts: _Parts, start: str, rank: str, highs: str, steps: tuple[int, int]) -> str:
-    """`start` plus, for each of its entries, `steps[0]` for each unset bit before its set one, and `steps[1]`."""
-    table = parts.common(f"steps{steps[0]}.{steps[1]}", np.array(steps, dtype=np.int32))
-    updates = parts.node("Gather", [table, highs], "updates")
-    return parts.node("ScatterElements", [start, rank, updates], "gaps", reduction="add")
 
 
 def _zeros(parts: _Parts, k: int) -> str:

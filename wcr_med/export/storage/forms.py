@@ -8,16 +8,16 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-Form = Literal["dense", "gap8", "sparse_value", "elias_fano", "rice"]
+Form = Literal["dense", "gap8", "sparse_value", "rice"]
 """How positions are written; see `wcr_med.export.storage.positions`."""
 
-Storage = Literal["auto", "dense", "gap8", "sparse_value", "elias_fano", "rice"]
+Storage = Literal["auto", "dense", "gap8", "sparse_value", "rice"]
 """A form for every kernel, or the smallest for each."""
 
 Values = Literal["fp32", "fp16", "int8"]
 """How values are written; see `wcr_med.export.storage.values`."""
 
-FORMS: tuple[Form, ...] = ("dense", "gap8", "sparse_value", "elias_fano", "rice")
+FORMS: tuple[Form, ...] = ("dense", "gap8", "sparse_value", "rice")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +30,7 @@ class EncodedKernel:
             dense: `values` (shape of the kernel);
             gap8: `gaps` uint8 (k,), `values` (k,);
             sparse_value: `positions` int64 (k,) ascending, `values` (k,);
-            elias_fano and rice: `low` uint8, `high` uint8, `n_low_bits` int64 (1,), `values` (k,).
+            rice: `low` uint8, `high` uint8, `n_low_bits` int64 (1,), `values` (k,).
             Values are float32, float16 or int8; with int8 a last array `scale` float32 (output channels,).
         shape: of the kernel.
     """

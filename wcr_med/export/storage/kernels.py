@@ -8,8 +8,8 @@ from wcr_med.export.storage import positions as codes_of
 from wcr_med.export.storage.forms import Array, EncodedKernel, Form, Storage, Values
 from wcr_med.export.storage.values import restored_values, stored_values
 
-OPERATOR_FORMS: tuple[Form, ...] = ("dense", "gap8", "elias_fano")
-"""Forms that the accelerator reads."""
+OPERATOR_FORMS: tuple[Form, ...] = ("dense", "gap8", "rice")
+"""Forms that the accelerator reads: all but sparse_value, which is an attribute of a node of its own."""
 
 
 def encode_kernel(
@@ -72,8 +72,7 @@ def decode_kernel(encoded: EncodedKernel, *, scale_axis: int = 0) -> Array:
     elif encoded.form == "sparse_value":
         codes = codes_of.scatter(arrays["positions"], kept, n)
     else:
-        decode = codes_of.decode_elias_fano if encoded.form == "elias_fano" else codes_of.decode_rice
-        positions = decode(arrays["low"], arrays["high"], int(arrays["n_low_bits"][0]), kept.size)
+        positions = codes_of.decode_rice(arrays["low"], arrays["high"], int(arrays["n_low_bits"][0]), kept.size)
         codes = codes_of.scatter(positions, kept, n)
     return restored_values(codes.reshape(encoded.shape), arrays.get("scale"), scale_axis=scale_axis)
 
@@ -81,6 +80,5 @@ def decode_kernel(encoded: EncodedKernel, *, scale_axis: int = 0) -> Array:
 def _positions(positions: Array, form: Form) -> dict[str, Array]:
     if form == "sparse_value":
         return {"positions": positions}
-    encode = codes_of.encode_elias_fano if form == "elias_fano" else codes_of.encode_rice
-    low, high, n_low_bits = encode(positions)
+    low, high, n_low_bits = codes_of.encode_rice(positions)
     return {"low": low, "high": high, "n_low_bits": np.array([n_low_bits], dtype=np.int64)}

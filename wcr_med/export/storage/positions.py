@@ -1,16 +1,14 @@
-"""Positions of non-zeros as bytes: gap8, Elias-Fano and Rice codes. Pure functions of arrays.
+"""Positions of non-zeros as bytes: gap8 and Rice codes. Pure functions of arrays.
 
-Elias-Fano and Rice share one layout. Of k codes c_0 .. c_(k-1) with a number l of low bits,
+A Rice code writes the distances between k positions less one, c_0 .. c_(k-1), with a number l of low bits:
     low   holds c_j mod 2^l: bit i of code j is bit j*l + i of the array, the least significant bit of a byte first;
-    high  holds the rest in unary: one set bit a code, and before each as many unset ones as the rest has grown (Elias-
-          Fano) or as it is (Rice). With h_j = (index of set bit j) - j, the unset bits before set bit j,
-          Elias-Fano: position_j = h_j * 2^l + low_j
-          Rice:       position_j = h_j * 2^l + low_0 + ... + low_j + j
-Unused bits of a last byte are unset. So Elias-Fano codes positions, Rice the distances between them less one. For the
-same l Rice never needs more bits, since sum(floor(x_i)) <= floor(sum(x_i)); Elias-Fano can be read at any j at once.
+    high  holds floor(c_j / 2^l) in unary: one set bit a code, and before it as many unset ones.
+With h_j = (index of set bit j) - j, the unset bits before set bit j,
+    position_j = h_j * 2^l + low_0 + ... + low_j + j
+Unused bits of a last byte are unset. For the same l an Elias-Fano code, which splits the positions themselves, never
+needs fewer bits, since sum(floor(x_i)) <= floor(sum(x_i)).
 
-Elias, J. ACM 21 (1974) 246; Fano, MIT Computation Structures Group Memo 61 (1971); Rice and Plaunt, IEEE Trans. Commun.
-19 (1971) 889.
+Rice and Plaunt, IEEE Trans. Commun. 19 (1971) 889; Elias, J. ACM 21 (1974) 246.
 """
 
 import numpy as np
@@ -64,8 +62,8 @@ def decode_gap8(gaps: Array, kept: Array, n: int) -> Array:
     return scatter(np.cumsum(gaps, dtype=np.int64) - 1, kept, n)
 
 
-def encode_elias_fano(positions: Array, n_low_bits: int | None = None) -> tuple[Array, Array, int]:
-    """Elias-Fano code of ascending positions; the layout stands at the top of this module.
+def encode_rice(positions: Array, n_low_bits: int | None = None) -> tuple[Array, Array, int]:
+    """Rice code of the distances between ascending positions; the layout stands at the top of this module.
 
     Args:
         positions: int64 (k,), strictly ascending, at least 0, k at least 1.
@@ -74,23 +72,9 @@ def encode_elias_fano(positions: Array, n_low_bits: int | None = None) -> tuple[
     Returns:
         low uint8 (ceil(k l / 8),), high uint8 (ceil(bits / 8),), l.
     """
-    codes = np.asarray(positions, dtype=np.int64)
-    bits = n_low_bits if n_low_bits is not None else _best_low_bits(codes[-1:], codes.size)
-    return _pack(_low_bits(codes, bits)), _pack(_unary(codes >> bits)), bits
-
-
-def encode_rice(positions: Array, n_low_bits: int | None = None) -> tuple[Array, Array, int]:
-    """Rice code of the distances between ascending positions; arguments and result as in `encode_elias_fano`."""
     codes = _distances(positions)
-    bits = n_low_bits if n_low_bits is not None else _best_low_bits(codes, codes.size)
+    bits = n_low_bits if n_low_bits is not None else _best_low_bits(codes)
     return _pack(_low_bits(codes, bits)), _pack(_unary(np.cumsum(codes >> bits))), bits
-
-
-def decode_elias_fano(low: Array, high: Array, n_low_bits: int, k: int) -> Array:
-    """The int64 positions (k,) that `encode_elias_fano` took."""
-    low_k, unset_k = _read(low, high, n_low_bits, k)
-    positions: Array = (unset_k << n_low_bits) + low_k
-    return positions
 
 
 def decode_rice(low: Array, high: Array, n_low_bits: int, k: int) -> Array:
@@ -126,10 +110,10 @@ def _distances(positions: Array) -> Array:
     return np.diff(np.asarray(positions, dtype=np.int64), prepend=-1) - 1
 
 
-def _best_low_bits(growth: Array, k: int) -> int:
-    """The l with the fewest bits in all: k l low ones, k set ones, and the unset ones, sum(growth >> l)."""
-    largest = int(growth.max()).bit_length()
-    return min(range(largest + 1), key=lambda bits: k * bits + int((growth >> bits).sum()))
+def _best_low_bits(codes: Array) -> int:
+    """The l with the fewest bits in all: k l low ones, k set ones, and the unset ones, sum(codes >> l)."""
+    largest = int(codes.max()).bit_length()
+    return min(range(largest + 1), key=lambda bits: codes.size * bits + int((codes >> bits).sum()))
 
 
 def _low_bits(codes: Array, n_low_bits: int) -> Array:

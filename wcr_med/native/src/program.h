@@ -32,7 +32,7 @@ enum class Activation { none = 0, relu = 1, slope = 2 };
 enum class Kind { automatic = 0, sparse = 1, dense = 2, winograd2 = 3, winograd4 = 4 };
 
 // How a kernel lies in the file; see storage.h.
-enum class Form { dense = 0, gap8 = 1, elias_fano = 2 };
+enum class Form { dense = 0, gap8 = 1, rice = 2 };
 
 // A kernel's non-zeros in ONNX's own order: (c_out, c_in, kernel_h, kernel_w), for conv_transpose (c_in, c_out, ...).
 struct Kernel {
@@ -43,7 +43,7 @@ struct Kernel {
 struct Op {
   Opcode code = Opcode::conv;
   std::vector<int> sources;  // value ids; several: concatenated along channels (conv, conv_transpose only)
-  int residual = -1;         // value id added before the activation (conv, conv_transpose); add: its second term
+  int residual = -1;         // value id added before the activation (conv, conv_transpose)
   Activation activation = Activation::none;
   Kind kind = Kind::automatic;
   int64_t c_in = 0, c_out = 0;  // conv, conv_transpose; checked against the sources' channels when run

@@ -69,8 +69,7 @@ uint32_t read_bits(const Tensor& bytes, uint64_t first, unsigned count) {
 }
 
 template <typename Keep>
-void for_each_elias_fano(const Tensor& low, const Tensor& high, const Tensor& n_low_bits, size_t k, int64_t n,
-                         Keep keep) {
+void for_each_rice(const Tensor& low, const Tensor& high, const Tensor& n_low_bits, size_t k, int64_t n, Keep keep) {
   require_type(low, Type::uint8, "low bits", "uint8");
   require_type(high, Type::uint8, "high bits", "uint8");
   require_type(n_low_bits, Type::int64, "number of low bits", "int64");
@@ -80,7 +79,7 @@ void for_each_elias_fano(const Tensor& low, const Tensor& high, const Tensor& n_
   const unsigned width = static_cast<unsigned>(l);
   require_size(low, (static_cast<uint64_t>(k) * width + 7) / 8, "low bits");
   size_t j = 0;
-  int64_t previous = -1;
+  uint64_t lows = 0;  // stays below n + 2^31: each position is checked
   for (size_t i = 0; i < high.size; ++i) {
     const unsigned byte = element<uint8_t>(high, i);
     for (unsigned bit = 0; bit < 8 && byte >> bit; ++bit) {
@@ -88,11 +87,11 @@ void for_each_elias_fano(const Tensor& low, const Tensor& high, const Tensor& n_
       require(j < k, "high bits hold more than " + std::to_string(k) + " ones");
       const uint64_t upper = static_cast<uint64_t>(i) * 8 + bit - j;
       require(upper <= static_cast<uint64_t>(n) >> width, "high bits lead beyond the kernel");
-      const int64_t position = static_cast<int64_t>(upper << width | read_bits(low, j * width, width));
-      require(position > previous && position < n, "position " + std::to_string(position) + " follows " +
-                                                       std::to_string(previous) + " of " + std::to_string(n));
-      keep(j++, position);
-      previous = position;
+      lows += read_bits(low, j * width, width);
+      const uint64_t position = (upper << width) + lows + j;
+      require(position < static_cast<uint64_t>(n),
+              "position " + std::to_string(position) + " is beyond a kernel of " + std::to_string(n));
+      keep(j++, static_cast<int64_t>(position));
     }
   }
   require(j == k, "high bits hold " + std::to_string(j) + " ones, expected " + std::to_string(k));
@@ -171,12 +170,12 @@ Kernel read_kernel(Form form, const Tensors& tensors, int64_t index, const Kerne
       fill(values, [&](auto keep) { for_each_gap8(gaps, n, keep); });
       break;
     }
-    case Form::elias_fano: {
+    case Form::rice: {
       const Tensor& low = tensors.at(index, "low bits");
       const Tensor& high = tensors.at(index + 1, "high bits");
       const Tensor& n_low_bits = tensors.at(index + 2, "number of low bits");
       const Values values(tensors, index + 3, shape);
-      fill(values, [&](auto keep) { for_each_elias_fano(low, high, n_low_bits, values.size(), n, keep); });
+      fill(values, [&](auto keep) { for_each_rice(low, high, n_low_bits, values.size(), n, keep); });
       break;
     }
   }

@@ -4,9 +4,10 @@
 // consecutive tensors:
 //   dense:       values (n, any shape)
 //   gap8:        gaps uint8 (k), values (k). Value j stands at position gaps[0] + ... + gaps[j] - 1; no gap is 0.
-//   elias_fano:  low uint8, high uint8, n_low_bits l int64 (one element), values (k). Position j is (high_j << l) | low_j.
-//                Bits count from the least significant of the first byte: low_j takes bits [j * l, (j + 1) * l) of `low`,
-//                and `high` has a one at bit high_j + j, and nowhere else.
+//   rice:        low uint8, high uint8, n_low_bits l int64 (one element), values (k): a Rice code of the distances.
+//                Position j is (high_j << l) + low_0 + ... + low_j + j. Bits count from the least significant of the
+//                first byte: low_j takes bits [j * l, (j + 1) * l) of `low`, and `high` has a one at bit high_j + j, and
+//                nowhere else.
 // Values are float32, float16 or int8. int8 values are followed by one more tensor, scale float32 (c_out), the weight
 // being value * scale of its output channel. Values of zero (fillers of gap8) are dropped.
 #pragma once
