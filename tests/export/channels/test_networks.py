@@ -1,5 +1,6 @@
 """The networks of the house, pruned hard."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,13 @@ def test_deep_levels_that_are_dead_leave_the_file() -> None:
     assert rows["widen.0.weight"].outputs_after == 0
     assert rows["down.0.0.weight"].outputs_after == 4
     assert operators(graph.model).count("Conv") < 19
+
+
+def test_the_result_is_json(traced: ModelProto) -> None:
+    document = remove_dead_channels(pruned(traced, 0.98)).to_dict()
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert document.keys() == {"n_parameters_before", "n_parameters_after", "layers", "additions", "kept"}
+    assert all(row["outputs_after"] <= row["outputs_before"] for row in document["layers"])
 
 
 @pytest.mark.lgg

@@ -290,15 +290,3 @@ def test_nothing_to_remove_leaves_the_model_as_it_is() -> None:
     assert result.model.SerializeToString() == model.SerializeToString()
     assert result.model is not model
     assert run(model)[0].tobytes() == run(result.model)[0].tobytes()
-
-
-def test_the_result_is_json() -> None:
-    document = remove(parse("y = Conv(x, w)", w=kernel(2, 2))).to_dict()
-    row = {"name": "w", "inputs_before": 2, "inputs_after": 2, "outputs_before": 2, "outputs_after": 2}
-    assert document == {
-        "n_parameters_before": 36,
-        "n_parameters_after": 36,
-        "layers": [row],
-        "additions": [],
-        "kept": {},
-    }

@@ -33,8 +33,8 @@ class WorkingGraph:
     Attributes:
         model: the copy.
         graph: its graph.
-        constants: float32 and int64 initializers that no graph input overrides, by name; shared by nobody after
-            `own_parameters`.
+        constants: float32 and int64 initializers that no graph input overrides, by name. Only what a node
+            owns, see `own`, may be changed.
         shapes: sizes of each tensor whose rank is known; a name where a size is free, -1 where it is unknown.
         channels: number of channels of each feature map: float32, rank 3 or more, axis 1 known and not empty.
         reserved: names that the outside sees: graph outputs and what inner graphs read.
