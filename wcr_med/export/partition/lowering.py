@@ -10,7 +10,7 @@ from wcr_med.export.partition.operators import Lowered, RefusalError
 from wcr_med.export.program import Convolution, MaxPool, Upsample
 
 # What the operator takes; see native/src/parse.h.
-_MAX_KERNEL, _MAX_PADDING, _MAX_CHANNELS, _MAX_FACTOR = 255, 4096, 65536, 64
+_MAX_KERNEL, _MAX_PADDING, _MAX_CHANNELS, _MAX_FACTOR, _MAX_TRANSPOSED_STRIDE = 255, 4096, 65536, 64, 32
 
 _HANDLERS: dict[str, Callable[[NodeProto, Facts], Lowered]] = {
     "Add": pointwise.add,
@@ -60,7 +60,8 @@ def _within_limits(lowered: Lowered) -> bool:
     if isinstance(template, Convolution):
         steps = (*template.kernel, *template.strides, *template.dilations)
         fits = max(steps) <= _MAX_KERNEL and max(template.c_in, template.c_out) <= _MAX_CHANNELS
-        return fits and max(template.pads) <= _MAX_PADDING
+        strides_fit = not template.transposed or max(template.strides) <= _MAX_TRANSPOSED_STRIDE
+        return fits and strides_fit and max(template.pads) <= _MAX_PADDING
     if isinstance(template, MaxPool):
         return max(*template.kernel, *template.strides) <= _MAX_KERNEL
     return not isinstance(template, Upsample) or max(template.factors) <= _MAX_FACTOR
