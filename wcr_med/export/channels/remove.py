@@ -86,9 +86,9 @@ def remove_dead_channels(model: ModelProto) -> Removed:
     Ensures:
         The outputs are the same for every input, at borders too: removing zeros and what nobody reads changes no term
         of any sum, and folded constants are computed in float64 and stored as float32. Names and types of graph inputs
-        and outputs stay, and so do names of kernels that one layer reads. There are no more parameters than before. A second run changes
-        nothing. What nothing reads any more is gone, types of tensors are up to date. A model in which nothing can be
-        removed is returned as it is.
+        and outputs stay, and so do names of kernels that one layer reads. There are no more parameters than before. A
+        second run changes nothing. What nothing reads any more is gone, types of tensors are up to date. A model in
+        which nothing can be removed is returned as it is.
 
     Args:
         model: the graph; left alone.
