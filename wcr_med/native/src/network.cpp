@@ -140,6 +140,7 @@ class Runner {
  private:
   template <class F>
   void each(size_t n, F&& body) {
+    if (n == 0) return;
     if (n == 1) return body(0);
     struct Call {
       std::remove_reference_t<F>& body;
@@ -147,7 +148,7 @@ class Runner {
       std::exception_ptr fault;
     } call{body, {}, nullptr};
     // Whoever runs the tasks may not be able to pass on an exception.
-    const auto guarded = [](void* context, size_t i) {
+    const auto guarded = [](void* context, size_t i) noexcept {
       Call& task = *static_cast<Call*>(context);
       try {
         task.body(i);

@@ -26,7 +26,7 @@ struct Input {
   Shape shape;
 };
 
-// Calls body(context, i) for i in [0, n), on any threads, and returns when all are done.
+// Calls body(context, i) for i in [0, n), on any threads, and returns when all are done. Bodies do not throw.
 struct Parallel {
   void (*run)(void* self, void (*body)(void* context, size_t i), void* context, size_t n) = nullptr;
   void* self = nullptr;

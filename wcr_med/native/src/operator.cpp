@@ -1,9 +1,7 @@
 // The operator `wcr_med::Network` of ONNX Runtime: one node, one fused network.
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <cstdlib>
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -85,7 +83,7 @@ std::vector<int64_t> program_words(const OrtApi* api, const OrtKernelInfo* info)
   return words;
 }
 
-// ONNX Runtime's threads for this call. What a body throws is held back until all have returned.
+// ONNX Runtime's threads for this call.
 class Threads {
  public:
   Threads(const OrtApi* api, const OrtKernelContext* context) : api_(api), context_(context) {}
@@ -93,31 +91,9 @@ class Threads {
   Parallel parallel() { return Parallel{&Threads::run, this}; }
 
  private:
-  struct Job {
-    void (*body)(void* context, size_t i);
-    void* context;
-    std::atomic<bool> failed{false};
-    std::exception_ptr failure;
-  };
-
-  static void step(void* job_, size_t i) noexcept {
-    Job* job = static_cast<Job*>(job_);
-    if (job->failed.load(std::memory_order_relaxed)) return;
-    try {
-      job->body(job->context, i);
-    } catch (...) {
-      if (!job->failed.exchange(true)) job->failure = std::current_exception();
-    }
-  }
-
   static void run(void* self_, void (*body)(void* context, size_t i), void* context, size_t n) {
     const Threads* self = static_cast<const Threads*>(self_);
-    Job job;
-    job.body = body;
-    job.context = context;
-    call<ort::KernelContextParallelFor>(self->api_, self->context_, &Threads::step, n, size_t{0},
-                                        static_cast<void*>(&job));
-    if (job.failure) std::rethrow_exception(job.failure);
+    call<ort::KernelContextParallelFor>(self->api_, self->context_, body, n, size_t{0}, context);
   }
 
   const OrtApi* api_;
