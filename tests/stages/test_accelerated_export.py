@@ -11,6 +11,7 @@ from wcr_med import native
 from wcr_med.cli import app
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
+from wcr_med.files import sha256_of_file
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import accelerated_path, export_stage, manifest_path
 from wcr_med.stages.run import plan, run_stages
@@ -39,7 +40,7 @@ def test_export_writes_a_second_file(
     assert manifest["accelerated"]["file"] == accelerated_path(target).name == "pruned-90.accelerated.onnx"
     assert manifest["accelerated"]["accelerated"] == faster
     if faster:
-        assert "3.00 times as fast as the portable file (1.0 ms a slice, 1 thread)" in line
+        assert "3.00 times as fast as ONNX Runtime alone (1.0 ms a slice, 1 thread)" in line
     else:
         assert "is the same file, since ONNX Runtime alone is as fast" in line
         assert accelerated_path(target).read_bytes() == target.read_bytes()
@@ -65,6 +66,24 @@ def test_without_the_wish_a_second_file_of_older_weights_goes(finished: Workspac
     accelerated_path(workspace.onnx_path("dense")).write_text("older")
     assert "accelerated" not in export_stage(workspace, "dense")
     assert not accelerated_path(workspace.onnx_path("dense")).exists()
+
+
+@needs_library
+def test_a_second_file_that_is_refused_leaves_none_of_older_weights(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [2.0, 1.0])
+    settings = (*SETTINGS, "export.accelerate_tolerance=1e-30", "export.parity_slices=4")
+    workspace = copied(finished, tmp_path / "run", *settings)
+    target = workspace.onnx_path("pruned-90")
+    accelerated_path(target).write_text("older")
+    with pytest.raises(UserError, match=r"accelerate_tolerance.*the portable file was"):
+        export_stage(workspace, "pruned-90")
+    assert not accelerated_path(target).exists()
+    manifest = json.loads(manifest_path(target).read_text())
+    assert manifest["sha256"] == sha256_of_file(target)
+    assert manifest["parity"]["n_slices"] == 4
+    assert "accelerated" not in manifest
 
 
 def test_without_the_library_nothing_is_begun(

@@ -114,7 +114,8 @@ class ParityReport:
         if not self.largest_logit_difference <= allowed:  # NaN fails too
             raise UserError(
                 f"the accelerated file differs from the portable one: logits by {self.largest_logit_difference:.3g}, "
-                f"export.accelerate_tolerance allows {allowed:.3g} {where}. Look for NaN or huge weights"
+                f"export.accelerate_tolerance allows {allowed:.3g} {where}. Look for NaN or huge weights, "
+                "or raise the tolerance"
             )
         if self.n_differing_voxels > n_voxels:
             raise UserError(

@@ -21,7 +21,8 @@ def export_stage(workspace: Workspace, name: str = DENSE) -> str:
 
     Raises:
         UserError: there is no such network, the accelerator is wanted and absent, or the outputs differ by more than
-            the tolerances; then the file in question is not written.
+            the tolerances. Then the file in question is not written, and an older accelerated file does not outlive the
+            portable one that it was made with.
     """
     if workspace.config.export.accelerate:
         require_accelerator()
@@ -65,7 +66,7 @@ def _speed_line(accelerated: dict[str, Any]) -> str:
         return f"{accelerated['file']} is the same file, since {accelerated['why_not']}"
     threads = accelerated["threads"]
     return (
-        f"{accelerated['file']}: {accelerated['speedup']:.2f} times as fast as the portable file"
+        f"{accelerated['file']}: {accelerated['speedup']:.2f} times as fast as ONNX Runtime alone"
         f" ({accelerated['accelerated_ms']:.1f} ms a slice, {threads} thread{'s' if threads > 1 else ''})"
     )
 
@@ -80,9 +81,8 @@ def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -
     )
     manifest = result.to_dict()
     fast = accelerated_path(target)
+    fast.unlink(missing_ok=True)  # one of an older network would pass for this one's
+    write_json(manifest_path(target), manifest)  # the second file may be refused; this one is there by now
     if config.accelerate:
         accelerated = export_accelerated(result, config, parity_volumes=map(load_volume, entries), out_path=fast)
-        manifest["accelerated"] = accelerated.to_dict()
-    else:
-        fast.unlink(missing_ok=True)  # one of an older network would pass for this one's
-    write_json(manifest_path(target), manifest)
+        write_json(manifest_path(target), {**manifest, "accelerated": accelerated.to_dict()})
