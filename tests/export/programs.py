@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tests.exported import open_session
 from wcr_med import native
-from wcr_med.export.partition import DOMAIN, Partitioned, assemble, partition
+from wcr_med.export.partition import Partitioned, assemble, partition
 from wcr_med.export.program import (
     NONE,
     Activate,
@@ -31,6 +31,7 @@ from wcr_med.export.program import (
     decode_program,
 )
 from wcr_med.export.storage import EncodedKernel, decode_kernel
+from wcr_med.native import DOMAIN
 
 Array = npt.NDArray[Any]
 

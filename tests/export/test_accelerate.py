@@ -22,9 +22,10 @@ from wcr_med.export import (
     require_accelerator,
 )
 from wcr_med.export.accelerate import accelerate, interleaved
-from wcr_med.export.partition import DOMAIN, partition
+from wcr_med.export.partition import partition
 from wcr_med.export.program import Kind, decode_program
 from wcr_med.export.storage import Form, Values, store
+from wcr_med.native import DOMAIN
 from wcr_med.runtime import Segmenter
 
 needs_library = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")

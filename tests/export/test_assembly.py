@@ -16,9 +16,10 @@ from tests.export.programs import (
 )
 from tests.exported import open_session
 from wcr_med import native
-from wcr_med.export.partition import DOMAIN, assemble, partition, profile_output
+from wcr_med.export.partition import assemble, partition, profile_output
 from wcr_med.export.program import Form, Kind, Program, decode_program
 from wcr_med.export.storage import EncodedKernel, encode_kernel
+from wcr_med.native import DOMAIN
 
 W, V = kernel(2, 2, 3, 3), kernel(2, 2, 1, 1)
 BIAS = np.array([0.5, -0.5], np.float32)

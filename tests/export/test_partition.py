@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests.export.programs import (
     Array,
@@ -13,8 +13,9 @@ from tests.export.programs import (
     outside,
     parse,
 )
-from wcr_med.export.partition import DOMAIN, assemble, partition
+from wcr_med.export.partition import assemble, partition
 from wcr_med.export.program import NONE, Activation, Add, Convolution, MaxPool
+from wcr_med.native import DOMAIN
 
 W, V = kernel(2, 2, 3, 3), kernel(2, 2, 1, 1)
 SAME = "<pads = [1, 1, 1, 1]>"
@@ -261,3 +262,13 @@ def test_names_metadata_and_open_sizes_stay() -> None:
     assert after.graph.output == model.graph.output
     assert after.metadata_props == model.metadata_props
     assert {entry.domain: entry.version for entry in after.opset_import} == {"": 18, DOMAIN: 1}
+
+
+def test_a_node_whose_first_output_is_not_used_stays() -> None:
+    model = parse(f"y = Conv{SAME}(x, w)", w=W, k=kernel(1, 3, 2), r=kernel(1, 3, 1))
+    model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, [3, 1, 2]))
+    model.graph.node.append(helper.make_node("GRU", ["s", "k", "r"], ["", "last"], hidden_size=1))
+    model.graph.output.append(helper.make_tensor_value_info("last", TensorProto.FLOAT, [1, 1, 1]))
+    result = partition(model)
+    assert outside(result) == ["GRU"]
+    assert result.refused == {"last": "GRU is not supported"}

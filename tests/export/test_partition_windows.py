@@ -140,3 +140,10 @@ def test_resizing_to_sizes(inputs: str, sizes: str, name: str, inside: bool) -> 
     assert any(isinstance(op, Upsample) for op in only(result).ops) == inside
     if inside:
         assert outside(result) == []  # nothing is left of how the sizes were computed
+
+
+def test_resizing_that_keeps_the_aspect_ratio_stays() -> None:
+    inputs, wide = "float[1,2,4,4] x", np.array([1, 2, 8, 16], np.int64)
+    modes = 'coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
+    body = f'c = Conv(x, v) y = Resize<{modes}, keep_aspect_ratio_policy = "not_larger">(c, , , s)'
+    assert outside(partition(parse(body, inputs=inputs, v=V, s=wide))) == ["Resize"]

@@ -2,11 +2,9 @@
 
 from wcr_med.export.partition.assembly import KernelEncoder, Kinds, assemble, profile_output, smallest
 from wcr_med.export.partition.emission import Subgraph
-from wcr_med.export.partition.graph import DOMAIN, OPERATOR, Partitioned, partition
+from wcr_med.export.partition.graph import Partitioned, partition
 
 __all__ = [
-    "DOMAIN",
-    "OPERATOR",
     "KernelEncoder",
     "Kinds",
     "Partitioned",

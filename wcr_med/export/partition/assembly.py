@@ -8,9 +8,10 @@ import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from wcr_med.export.partition.emission import Subgraph
-from wcr_med.export.partition.graph import DOMAIN, Partitioned
+from wcr_med.export.partition.graph import Partitioned
 from wcr_med.export.program import NONE, Activate, Add, Convolution, Form, Kind, Op, encode_program
 from wcr_med.export.storage import EncodedKernel, encode_kernel
+from wcr_med.native import DOMAIN
 
 Array = npt.NDArray[Any]
 

@@ -13,9 +13,8 @@ from wcr_med.export.partition.lowering import lower
 from wcr_med.export.partition.operators import Join, Lowered
 from wcr_med.export.passes import remove_unused_initializers
 from wcr_med.export.program import Convolution
+from wcr_med.native import DOMAIN, OPERATOR
 
-DOMAIN = "wcr_med"
-OPERATOR = "Network"
 OPERATOR_VERSION = 1
 
 
@@ -26,7 +25,7 @@ class Partitioned:
     Attributes:
         skeleton: the graph; nodes of the operator in it have data inputs and outputs and nothing else yet.
         subgraphs: what they compute, in the order of their first operators.
-        refused: first output of each operator that stays with ONNX Runtime -> why.
+        refused: first output in use of each operator that stays with ONNX Runtime -> why.
         macs: multiply-adds of all convolutions for one image, zeros counted; `None` where a size is not known.
         macs_inside: those of the subgraphs; `None` with `macs`.
     """
@@ -64,7 +63,7 @@ def partition(model: ModelProto) -> Partitioned:
     return Partitioned(
         skeleton=work.skeleton(subgraphs, groups, copies),
         subgraphs=tuple(subgraphs),
-        refused={name: why for name, why in work.refused.items() if work.producer[name] in work.live},
+        refused={name: why for name, why in work.refused.items() if work.producer.get(name) in work.live},
         macs=sum(count or 0 for count in macs.values()) if known else None,
         macs_inside=sum(count or 0 for node, count in macs.items() if node in members) if known else None,
     )
@@ -85,7 +84,7 @@ class _Work:
             if isinstance(found, Lowered):
                 self.lowered[index] = found
             else:
-                self.refused[node.output[0]] = found
+                self.refused[next(filter(None, node.output), "")] = found
         self.producer = {name: index for index, node in enumerate(self.nodes) for name in node.output if name}
 
     def needs(self, index: int) -> tuple[str, ...]:

@@ -151,7 +151,7 @@ def resize(node: NodeProto, facts: Facts) -> Lowered:
     """Resize that repeats each pixel a constant number of times."""
     values, grid = attributes(node), feature_map(node.input[0], facts)
     plain = values.get("mode", "nearest") == "nearest" and "axes" not in values and not values.get("antialias", 0)
-    if facts.opset < 13 or not plain:
+    if facts.opset < 13 or not plain or values.get("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise RefusalError("not a plain nearest resize")
     factors = _factors(node, grid, facts)
     spelling = values.get("coordinate_transformation_mode", "half_pixel")
