@@ -1,13 +1,15 @@
 """Graph passes. Each states what it requires and ensures, leaves its argument alone and returns a typed result."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from wcr_med.export.nodes import attribute, free_name, reads
 
 Array = npt.NDArray[Any]
 
@@ -96,7 +98,7 @@ class _Folder:
             return "its input is not the output of a convolution"
         if self.reads[norm.input[0]] != 1:
             return "something else reads the convolution's output"
-        if _attribute(norm, "training_mode", 0) or len([name for name in norm.output if name]) != 1:
+        if attribute(norm, "training_mode", 0) or len([name for name in norm.output if name]) != 1:
             return "it is in training mode"
         names = [*convolution.input[1:], *norm.input[1:]]
         if any(name and name not in self.constants for name in names):
@@ -113,7 +115,7 @@ class _Folder:
         gamma, beta, mean, variance = (self._values(name) for name in norm.input[1:5])
         bias = self._values(convolution.input[2]) if len(convolution.input) > 2 and convolution.input[2] else 0.0
         with np.errstate(all="ignore"):  # the caller refuses what is not finite
-            scale = gamma / np.sqrt(variance + _attribute(norm, "epsilon", 1e-5))
+            scale = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
             folded = (kernel * _per_output(scale, kernel, convolution)).astype(np.float32)
             folded[kernel == 0] = 0.0
             return folded, (beta + scale * (bias - mean)).astype(np.float32)
@@ -141,12 +143,8 @@ class _Folder:
         return numpy_helper.to_array(self.constants[name]).astype(np.float64)
 
     def _free_name(self, wish: str) -> str:
-        taken = self.constants.keys() | self.producer.keys() | {value.name for value in self.graph.input}
-        name = wish
-        number = 1
-        while name in taken:
-            name, number = f"{wish}.{number}", number + 1
-        return name
+        tensors = (*self.graph.input, *self.graph.initializer)
+        return free_name(wish, self.producer.keys() | {tensor.name for tensor in tensors})
 
 
 def _per_output(scale: Array, kernel: Array, convolution: NodeProto) -> Array:
@@ -155,29 +153,18 @@ def _per_output(scale: Array, kernel: Array, convolution: NodeProto) -> Array:
     if convolution.op_type == "Conv":  # (out, in / groups, ...)
         return scale.reshape(-1, 1, *spatial)
     # ConvTranspose: (in, out / groups, ...), the inputs of a group side by side
-    groups = _attribute(convolution, "group", 1)
+    groups = attribute(convolution, "group", 1)
     inputs_of_group = kernel.shape[0] // groups
     return np.repeat(scale.reshape(groups, kernel.shape[1]), inputs_of_group, axis=0).reshape(
         *kernel.shape[:2], *spatial
     )
 
 
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:
-    return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), default)
-
-
 def _reads(graph: GraphProto) -> Counter[str]:
-    """How often each tensor is read, by nodes, by nodes of inner graphs, or as an output of a graph."""
-    return Counter(_read_names(graph))
-
-
-def _read_names(graph: GraphProto) -> Iterator[str]:
-    yield from (value.name for value in graph.output)
-    for node in graph.node:
-        yield from (name for name in node.input if name)
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:  # branches and loop bodies
-                yield from _read_names(attribute.g)
+    """How often each tensor is read, by nodes, by nodes of inner graphs, or as an output of the graph."""
+    counts = Counter(value.name for value in graph.output)
+    counts.update(name for node in graph.node for name in reads(node))
+    return counts
 
 
 def _keep(field: Any, entries: Iterable[Any]) -> None:

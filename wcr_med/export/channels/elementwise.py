@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto
 
-from wcr_med.export.channels.working import Array, Floats, attribute
+from wcr_med.export.channels.working import Array, Floats
+from wcr_med.export.nodes import attribute
 
 Values = Callable[[list[Floats]], Floats]
 _Function = Callable[[Floats], Floats]

@@ -6,7 +6,8 @@ from functools import reduce
 import numpy as np
 from onnx import NodeProto
 
-from wcr_med.export.channels.working import Array, Bools, Floats, attribute
+from wcr_med.export.channels.working import Array, Bools, Floats
+from wcr_med.export.nodes import attribute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from wcr_med.export.channels.constants import constant_channels
 from wcr_med.export.channels.liveness import plan
 from wcr_med.export.channels.rewrite import FoldError, rewrite
 from wcr_med.export.channels.roles import roles
-from wcr_med.export.channels.working import WorkingGraph, attribute, n_parameters, share_equal
+from wcr_med.export.channels.working import WorkingGraph, n_parameters, share_equal
+from wcr_med.export.nodes import attribute
 from wcr_med.export.passes import remove_unused_initializers
 
 

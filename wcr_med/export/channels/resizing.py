@@ -5,7 +5,8 @@ from enum import Enum, auto
 import numpy as np
 from onnx import NodeProto
 
-from wcr_med.export.channels.working import Floats, WorkingGraph, attribute
+from wcr_med.export.channels.working import Floats, WorkingGraph
+from wcr_med.export.nodes import attribute
 
 _SIZES, _SCALES = 3, 2  # input slots of Resize
 

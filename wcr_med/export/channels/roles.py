@@ -9,7 +9,8 @@ from onnx import NodeProto
 from wcr_med.export.channels.elementwise import BINARY, UNARY, Values, pooling, prelu
 from wcr_med.export.channels.kernels import Kernel, describe, evenness
 from wcr_med.export.channels.resizing import ShapeUse, resize_sizes, resized, shape_use
-from wcr_med.export.channels.working import Array, Floats, WorkingGraph, attribute
+from wcr_med.export.channels.working import Array, Floats, WorkingGraph
+from wcr_med.export.nodes import attribute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,14 +1,15 @@
 """A private copy of a graph in which every node owns its parameters, with what the analysis asks of it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TensorShapeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, TensorShapeProto, numpy_helper
+
+from wcr_med.export.nodes import captured, free_name
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -44,7 +45,8 @@ class WorkingGraph:
         self.model = ModelProto()
         self.model.CopyFrom(model)
         self.graph = self.model.graph
-        self.reserved = {value.name for value in self.graph.output} | set(_inner_reads(self.graph))
+        self.reserved = {value.name for value in self.graph.output}
+        self.reserved |= {name for node in self.graph.node for name in captured(node)}
         overridable = {value.name for value in self.graph.input}
         self.constants = {
             tensor.name: numpy_helper.to_array(tensor)
@@ -88,10 +90,7 @@ class WorkingGraph:
         """A name that no tensor has."""
         taken = {tensor.name for tensor in self.graph.initializer} | self.producer.keys() | self.shapes.keys()
         taken |= {value.name for value in self.graph.input}
-        name, number = wish, 1
-        while name in taken:
-            name, number = f"{wish}.{number}", number + 1
-        return name
+        return free_name(wish, taken)
 
     def redirect(self, old: str, new: str) -> None:
         """Let every node that reads `old` read `new`."""
@@ -131,11 +130,6 @@ class WorkingGraph:
         return any(name and (name in self.reserved or self.readers.get(name)) for name in node.output)
 
 
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """An attribute's value, or the default where the node has none."""
-    return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), default)
-
-
 def n_parameters(model: ModelProto) -> int:
     """Elements of all float32 initializers of rank 1 or more: kernels, biases, scales and slopes."""
     return sum(
@@ -161,22 +155,6 @@ def share_equal(model: ModelProto, original: ModelProto) -> None:
     for node in model.graph.node:
         for slot, name in enumerate(node.input):
             node.input[slot] = merged.get(name, name)
-
-
-def _inner_reads(graph: GraphProto) -> Iterator[str]:
-    for inner in _inner_graphs(graph.node):
-        yield from (value.name for value in inner.output)
-        yield from (name for node in inner.node for name in node.input if name)
-        yield from _inner_reads(inner)
-
-
-def _inner_graphs(nodes: Iterable[NodeProto]) -> Iterator[GraphProto]:
-    for node in nodes:
-        for entry in node.attribute:
-            if entry.type == AttributeProto.GRAPH:
-                yield entry.g
-            elif entry.type == AttributeProto.GRAPHS:
-                yield from entry.graphs
 
 
 def _fixed_shape(sizes: tuple[int, ...]) -> TensorShapeProto:

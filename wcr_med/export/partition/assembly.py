@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy.typing as npt
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from wcr_med.export.nodes import free_name
 from wcr_med.export.partition.emission import Subgraph
 from wcr_med.export.partition.graph import Partitioned
 from wcr_med.export.program import NONE, Activate, Add, Convolution, Form, Kind, Op, encode_program
@@ -114,9 +115,7 @@ class _Constants:
         return self._kernels[name, transposed]
 
     def _add(self, wish: str, values: Array) -> str:
-        name, number = wish, 1
-        while name in self._taken:
-            name, number = f"{wish}.{number}", number + 1
+        name = free_name(wish, self._taken)
         self._taken.add(name)
         self._graph.initializer.append(numpy_helper.from_array(values, name))
         return name

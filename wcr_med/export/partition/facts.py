@@ -1,11 +1,11 @@
 """What is known about the tensors of a graph before it is run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from onnx.shape_inference import infer_shapes
 
 from wcr_med.export.partition.sizes import Grid, Size
@@ -71,23 +71,6 @@ def attributes(node: NodeProto) -> Mapping[str, Any]:
     """The attributes of a node by name; texts as `str`."""
     values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
-
-
-def reads(node: NodeProto) -> Iterator[str]:
-    """Every tensor that a node needs, those that its inner graphs take from outside included."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.GRAPH:
-            yield from _captured(attribute.g)
-        for graph in attribute.graphs:
-            yield from _captured(graph)
-
-
-def _captured(graph: GraphProto) -> Iterator[str]:
-    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    own |= {name for node in graph.node for name in node.output}
-    wanted = [*(name for node in graph.node for name in reads(node)), *(value.name for value in graph.output)]
-    yield from (name for name in wanted if name not in own)
 
 
 def _grid(value: ValueInfoProto) -> Grid | None:

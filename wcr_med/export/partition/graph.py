@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, helper
 
+from wcr_med.export.nodes import reads
 from wcr_med.export.partition.emission import Subgraph, emit, sources_of
-from wcr_med.export.partition.facts import Facts, reads
+from wcr_med.export.partition.facts import Facts
 from wcr_med.export.partition.grouping import group
 from wcr_med.export.partition.lowering import lower
 from wcr_med.export.partition.operators import Join, Lowered

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
+from wcr_med.export.nodes import attribute
 from wcr_med.export.storage.decoders import Decoder, build_decoder
 from wcr_med.export.storage.forms import FORMS, Form, Storage, TensorStorage, Values, entropy_bound_bytes
 from wcr_med.export.storage.kernels import encode_values
@@ -90,8 +91,7 @@ def _output_axis(reader: NodeProto, rank: int) -> int:
         return 0
     if reader.op_type == "ConvTranspose":
         return 1
-    transposed = any(entry.name == "transB" and helper.get_attribute_value(entry) for entry in reader.attribute)
-    return 0 if transposed else rank - 1
+    return 0 if attribute(reader, "transB", 0) else rank - 1
 
 
 def _candidates(

@@ -1,0 +1,41 @@
+"""What graph passes ask of nodes and names."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from onnx import AttributeProto, GraphProto, NodeProto, helper
+
+
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """An attribute's value, texts as `bytes`, or the default where the node has none."""
+    return next((helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), default)
+
+
+def reads(node: NodeProto) -> Iterator[str]:
+    """Every tensor that a node needs, as often as it is read; those that inner graphs take from outside included."""
+    yield from (name for name in node.input if name)
+    yield from captured(node)
+
+
+def captured(node: NodeProto) -> Iterator[str]:
+    """The tensors that a node's inner graphs (branches, loop bodies) take from outside."""
+    for entry in node.attribute:
+        if entry.type == AttributeProto.GRAPH:
+            yield from _taken_from_outside(entry.g)
+        for graph in entry.graphs:
+            yield from _taken_from_outside(graph)
+
+
+def free_name(wish: str, taken: Collection[str]) -> str:
+    """The name wished for, with a number where it is taken."""
+    name, number = wish, 1
+    while name in taken:
+        name, number = f"{wish}.{number}", number + 1
+    return name
+
+
+def _taken_from_outside(graph: GraphProto) -> Iterator[str]:
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own |= {name for node in graph.node for name in node.output}
+    wanted = [*(name for node in graph.node for name in reads(node)), *(value.name for value in graph.output)]
+    yield from (name for name in wanted if name not in own)
