@@ -19,10 +19,14 @@ from wcr_med.export import (
     ExportResult,
     ParityReport,
     export_accelerated,
+    open_session,
     require_accelerator,
 )
 from wcr_med.export.accelerate import accelerate, interleaved
+from wcr_med.export.partition import graph as partition_graph
 from wcr_med.export.partition import partition
+from wcr_med.export.partition.facts import Facts
+from wcr_med.export.partition.operators import Lowered
 from wcr_med.export.program import Kind, decode_program
 from wcr_med.export.storage import Form, Values, store
 from wcr_med.native import DOMAIN
@@ -162,6 +166,31 @@ def test_rounded_values_are_those_of_the_portable_file(
 
 
 @needs_library
+def test_kernels_outside_are_those_of_the_portable_file(
+    faster: None, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower_all = partition_graph.lower
+
+    def lower_some(node: onnx.NodeProto, facts: Facts) -> Lowered | str:
+        wide = node.op_type == "Conv" and "head" not in node.input[1]
+        return "not today" if wide else lower_all(node, facts)
+
+    monkeypatch.setattr(partition_graph, "lower", lower_some)
+    path = tmp_path / "rounded.onnx"
+    onnx.save(store(exported.dense, "auto", "int8").model, path)
+    portable = dataclasses.replace(exported, path=path)
+    config = CONFIG.model_copy(update={"values": "int8"})
+    result = export_accelerated(portable, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
+    graph = onnx.load(result.path).graph
+    kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
+    assert len(kernels) > 5
+    assert not kernels & {tensor.name for tensor in graph.initializer}  # each comes from a decoder
+    assert any(node.domain == DOMAIN for node in graph.node)
+    assert result.parity is not None
+    assert result.parity.largest_logit_difference <= 1e-4 * result.parity.logit_range
+
+
+@needs_library
 def test_what_is_not_faster_is_the_portable_file(slower: None, exported: ExportResult, tmp_path: Path) -> None:
     result = export_accelerated(exported, CONFIG, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
     assert result.path.read_bytes() == exported.path.read_bytes()
@@ -208,8 +237,9 @@ def test_a_library_that_does_not_load_is_told_in_one_line(monkeypatch: pytest.Mo
     broken = tmp_path / "broken.so"
     broken.write_text("no library")
     monkeypatch.setattr(native, "_LIBRARY", broken)
-    with pytest.raises(UserError, match=r"broken\.so: the accelerator does not load here"):
+    with pytest.raises(UserError, match=r"export\.accelerate: the accelerator does not load here \(.*broken\.so"):
         require_accelerator()
+    assert len(open_session(GRAPH, threads=1).run(None, feed_for(GRAPH))) == 1  # what needs no accelerator opens
 
 
 def report(**changes: float) -> ParityReport:

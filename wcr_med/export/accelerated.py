@@ -17,7 +17,7 @@ from wcr_med.export.accelerate import Acceleration, accelerate
 from wcr_med.export.export import ExportResult
 from wcr_med.export.parity import ParityReport, choose_slices, parity
 from wcr_med.export.sessions import require_accelerator
-from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, encode_kernel
+from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, encode_kernel, store
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import INPUTS
 from wcr_med.preprocess import PreprocessSettings, prepare
@@ -65,7 +65,7 @@ def export_accelerated(
     Args:
         portable: what `export_model` wrote.
         config: threads, rounds, storage, values, tolerances. Kernels are stored as the portable file's; instead of
-            sparse_value, which the accelerator does not read, each takes its smallest form.
+            sparse_value, which the accelerator does not read, each that it computes takes its smallest form.
         parity_volumes: patients to compare on; the first gives the slice that is timed, too.
         out_path: the file to write; an older one stays if anything fails.
 
@@ -96,7 +96,8 @@ def export_accelerated(
         if acceleration.model is None:
             shutil.copyfile(portable.path, temporary)
         else:
-            onnx.save(acceleration.model, temporary)
+            # Kernels that stay with ONNX Runtime are the portable file's, too.
+            onnx.save(store(acceleration.model, config.storage, config.values).model, temporary)
             report = parity(
                 portable.path,
                 temporary,

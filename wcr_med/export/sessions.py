@@ -1,13 +1,13 @@
 """ONNX Runtime sessions for checking and measuring what was exported."""
 
+import contextlib
 from pathlib import Path
 
 import onnxruntime
 from onnx import ModelProto
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from wcr_med import native
 from wcr_med.errors import UserError
+from wcr_med.native.sessions import register, session_options
 
 
 def open_session(source: Path | ModelProto, *, threads: int) -> onnxruntime.InferenceSession:
@@ -17,10 +17,11 @@ def open_session(source: Path | ModelProto, *, threads: int) -> onnxruntime.Infe
         source: a file, or a model in memory.
         threads: processor threads.
     """
-    options = _options()
-    options.intra_op_num_threads = threads
+    options = session_options(threads=threads)
     # Several sessions take turns: one that has ended must not go on waiting actively beside the next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    with contextlib.suppress(UserError):  # portable models open all the same
+        register(options)
     content = source if isinstance(source, Path) else source.SerializeToString()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
@@ -31,20 +32,7 @@ def require_accelerator() -> None:
     Raises:
         UserError: the accelerator was not built, or does not load on this machine.
     """
-    native.get_library_path()
     try:
-        _options()
-    except (ort_errors.Fail, ort_errors.RuntimeException, RuntimeError) as error:
-        raise UserError(
-            f"{native.get_library_path()}: the accelerator does not load here ({error}); install wcr-med again on this "
-            "machine, or export without --accelerate"
-        ) from error
-
-
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    if native.is_available():
-        options.register_custom_ops_library(str(native.get_library_path()))
-    return options
+        register(session_options(threads=1))
+    except UserError as error:
+        raise UserError(f"export.accelerate: {error}") from error

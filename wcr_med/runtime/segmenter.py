@@ -8,8 +8,9 @@ import onnxruntime
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
+from wcr_med.native.sessions import ORT_ERRORS, reason
 from wcr_med.preprocess import binarise, predict_volume
-from wcr_med.runtime.session import ORT_ERRORS, reason, session
+from wcr_med.runtime.session import session
 
 Array = npt.NDArray[Any]
 

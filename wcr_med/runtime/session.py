@@ -3,26 +3,10 @@
 from pathlib import Path
 
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from wcr_med import native
 from wcr_med.errors import UserError
-
-# ONNX Runtime's exceptions have no common base below Exception.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    ort_errors.EPFail,
-    ort_errors.EngineError,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
+from wcr_med.native.sessions import ORT_ERRORS, reason, register, session_options
 
 
 def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -43,13 +27,12 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
     """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 4  # what goes wrong is raised, and told in one line
-    # Pruned networks carry tiny activations; as denormal numbers they would slow some processors tenfold.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    absent = _register(options)
+    options = session_options(threads=threads or 0)
+    absent = None
+    try:
+        register(options)
+    except UserError as error:  # portable files open all the same
+        absent = str(error)
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
@@ -58,20 +41,3 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
         raise UserError(
             f"{path}: not a whole ONNX model ({reason(error)}); copy it again or export the network again"
         ) from error
-
-
-def reason(error: Exception) -> str:
-    """What the operator, else ONNX Runtime, has to say, without error codes, and paths that stand before "failed:"."""
-    words = str(error).rsplit(f"{native.DOMAIN}.{native.OPERATOR}:", 1)[-1].rsplit("failed:", 1)[-1]
-    return words.strip().split("\n", 1)[0].rstrip(".")[:200]
-
-
-def _register(options: onnxruntime.SessionOptions) -> str | None:
-    """Make the operator known; why that was not possible otherwise. Portable files open all the same."""
-    try:
-        options.register_custom_ops_library(str(native.get_library_path()))
-    except UserError as error:
-        return str(error)
-    except ORT_ERRORS as error:
-        return f"the accelerator does not load here ({reason(error)}); install wcr-med again on this machine"
-    return None

@@ -1,0 +1,60 @@
+"""What every ONNX Runtime session of this package has in common: options, the operator, errors in one line."""
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from wcr_med import native
+from wcr_med.errors import UserError
+
+# ONNX Runtime's exceptions have no common base below Exception.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+
+
+def session_options(*, threads: int) -> onnxruntime.SessionOptions:
+    """Options with all optimisations, without the operator.
+
+    Args:
+        threads: processor threads; 0 leaves the number to ONNX Runtime.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what goes wrong is raised, and told in one line
+    # Pruned networks carry tiny activations; as denormal numbers they would slow some processors tenfold.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    return options
+
+
+def register(options: onnxruntime.SessionOptions) -> None:
+    """Make the operator known to the sessions that get these options.
+
+    Raises:
+        UserError: the accelerator was not built, or does not load on this machine.
+    """
+    path = native.get_library_path()
+    try:
+        options.register_custom_ops_library(str(path))
+    except ORT_ERRORS as error:
+        raise UserError(
+            f"the accelerator does not load here ({reason(error)}); install wcr-med again on this machine, or use the "
+            "portable model file"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """What the operator, else ONNX Runtime, has to say, without error codes, and paths that stand before "failed:"."""
+    words = str(error).rsplit(f"{native.DOMAIN}.{native.OPERATOR}:", 1)[-1].rsplit("failed:", 1)[-1]
+    return words.strip().split("\n", 1)[0].rstrip(".")[:200]
