@@ -51,6 +51,7 @@ NETWORKS = {
     "monai_unet": ModelConfig(name="monai_unet", features=32),
     "smp_unet resnet18": ModelConfig(name="smp_unet", encoder="resnet18"),
 }
+ENGINES = ("openvino", "int8", "deepsparse")
 ALLOCATIONS = {"layer-wise": "layer_magnitude", "global": "global_magnitude"}
 
 
@@ -252,6 +253,14 @@ def fresh(network: str, run: Path | None) -> nn.Module:
     return build_model(NETWORKS[network], seed=0).eval()
 
 
+def engine(text: str) -> tuple[str, str]:
+    """Name and interpreter of an engine that is asked for."""
+    name, _, python = text.partition("=")
+    if name not in ENGINES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(ENGINES)}")
+    return name, python or sys.executable
+
+
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,7 +273,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--runs", type=int, default=3, help="runs of each file in a turn")
     parser.add_argument(
-        "--engine", nargs="*", default=[], help="openvino, int8, deepsparse; NAME=PYTHON for another environment"
+        "--engine",
+        nargs="*",
+        type=engine,
+        default=[],
+        metavar="NAME",
+        help=f"{', '.join(ENGINES)}; NAME=PYTHON for another environment",
     )
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     return parser.parse_args()
@@ -274,7 +288,7 @@ def main() -> None:
     """Print the table."""
     arguments = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    engines = dict(text.split("=", 1) if "=" in text else (text, sys.executable) for text in arguments.engine)
+    engines = dict(arguments.engine)
     turns = f"{arguments.turns} turns of {arguments.runs} runs"
     print(f"{processor_name()}, {arguments.size}x{arguments.size}, one image a run, {turns}")
     networks = [arguments.run.name] if arguments.run else arguments.networks
