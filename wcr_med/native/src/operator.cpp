@@ -93,7 +93,8 @@ class Threads {
  private:
   static void run(void* self_, void (*body)(void* context, size_t i), void* context, size_t n) {
     const Threads* self = static_cast<const Threads*>(self_);
-    call<ort::KernelContextParallelFor>(self->api_, self->context_, body, n, size_t{0}, context);
+    // As many batches as tasks: each goes to the next free thread, where fewer would be fixed shares.
+    call<ort::KernelContextParallelFor>(self->api_, self->context_, body, n, n, context);
   }
 
   const OrtApi* api_;
