@@ -66,15 +66,24 @@ Vec from_neighbours(const Map& m, int64_t channel, int64_t y, int64_t x) {
   return result;
 }
 
-template <int kBy>
-WCR_INLINE inline Vec shift_lanes(Vec v, int run) {
-  // Lane i takes lane i - kBy of the same run of lanes; what comes from outside the run is zero.
+// Lane i takes lane i - kBy of the same run of kRun lanes; what comes from outside the run is zero.
+template <int kBy, int kRun>
+WCR_INLINE inline Vec shift_lanes(Vec v) {
+#if defined(__clang__)  // has no __builtin_shuffle, and makes one of this
+  Vec result{};
+  unroll<kLanes>([&](auto i) WCR_INLINE {
+    constexpr int kLane = i, kPlace = kLane % kRun - kBy;
+    if constexpr (kPlace >= 0 && kPlace < kRun) result[kLane] = v[kLane - kBy];
+  });
+  return result;
+#else
   Mask index;
   for (int i = 0; i < kLanes; ++i) {
-    const int place = i % run - kBy;
-    index[i] = place < 0 || place >= run ? kLanes : i - kBy;
+    const int place = i % kRun - kBy;
+    index[i] = place < 0 || place >= kRun ? kLanes : i - kBy;
   }
   return __builtin_shuffle(v, Vec{}, index);
+#endif
 }
 
 void finish(const Map& m, int64_t channel) {
@@ -92,13 +101,13 @@ void finish(const Map& m, int64_t channel) {
   }
   if (above)
     for (int64_t x = 0; x < m.cols; ++x) {
-      store(vector_at(m, channel, -1, x), shift_lanes<kLaneCols>(load(vector_at(m, channel, m.rows - 1, x)), kLanes));
-      store(vector_at(m, channel, m.rows, x), shift_lanes<-kLaneCols>(load(vector_at(m, channel, 0, x)), kLanes));
+      store(vector_at(m, channel, -1, x), shift_lanes<kLaneCols, kLanes>(load(vector_at(m, channel, m.rows - 1, x))));
+      store(vector_at(m, channel, m.rows, x), shift_lanes<-kLaneCols, kLanes>(load(vector_at(m, channel, 0, x))));
     }
   if (aside)
     for (int64_t y = -above; y < m.rows + above; ++y) {  // the rows above and below are there by now
-      store(vector_at(m, channel, y, -1), shift_lanes<1>(load(vector_at(m, channel, y, m.cols - 1)), kLaneCols));
-      store(vector_at(m, channel, y, m.cols), shift_lanes<-1>(load(vector_at(m, channel, y, 0)), kLaneCols));
+      store(vector_at(m, channel, y, -1), shift_lanes<1, kLaneCols>(load(vector_at(m, channel, y, m.cols - 1))));
+      store(vector_at(m, channel, y, m.cols), shift_lanes<-1, kLaneCols>(load(vector_at(m, channel, y, 0))));
     }
 }
 
