@@ -227,6 +227,14 @@ def test_zeros_without_end_are_refused() -> None:
         node.open_session(node.model(words, [_bytes(1), _floats(1)]))
 
 
+def test_packed_zeros_without_end_are_refused() -> None:
+    """Winograd's kernels take many times the room of the weights they are made from."""
+    op = node.conv(1, 65536, 1, (3, 3), form=node.GAP8, kind=4)
+    words = _other(*[op] * 300, outputs=((1,),))
+    with pytest.raises(_ERRORS, match="dense and Winograd kernels would take more than 4 GiB"):
+        node.open_session(node.model(words, [_bytes(1), _floats(1)]))
+
+
 @given(data=st.data())
 @settings(deadline=None, max_examples=300)
 def test_any_damage_ends_in_an_error_or_a_result(data: st.DataObject) -> None:

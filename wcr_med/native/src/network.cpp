@@ -228,6 +228,10 @@ Network::Network(Program program, const std::string& instruction_set) : state_(s
   state_->kernels = find_kernels(instruction_set);
   auto& ops = state_->program.ops;
   state_->packed.resize(ops.size());
+  int64_t packed_floats = 0;
+  for (const Op& op : ops)
+    if (is_convolution(op)) packed_floats += packed_size(op, *state_->kernels);
+  if (packed_floats > kMaxPacked) throw Error("the program's dense and Winograd kernels would take more than 4 GiB");
   for (size_t i = 0; i < ops.size(); ++i) {
     if (!is_convolution(ops[i])) continue;
     state_->packed[i] = pack_kernel(ops[i], i, *state_->kernels);

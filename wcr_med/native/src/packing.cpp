@@ -30,7 +30,8 @@ bool fits_winograd(const Op& op) {
          op.dilation_h == 1 && op.dilation_w == 1;
 }
 
-Kind choose(const Op& op) {
+Kind kind_of(const Op& op) {
+  if (op.kind != Kind::automatic) return op.kind;
   const double n = static_cast<double>(op.c_in) * op.c_out * op.kernel_h * op.kernel_w;
   const double density = static_cast<double>(op.kernel.positions.size()) / n;
   if (op.c_out == 1) return Kind::sparse;  // dense kernels share loads among output channels
@@ -90,9 +91,25 @@ std::vector<float> pack_winograd(const Op& op, int m, int64_t group) {
 
 }  // namespace
 
+int64_t packed_size(const Op& op, const Kernels& kernels) {
+  const auto size = [&op](int64_t points, int64_t group) {
+    return (op.c_out + group - 1) / group * group * op.c_in * points;
+  };
+  switch (kind_of(op)) {
+    case Kind::winograd2:
+      return size(16, kernels.winograd_group);
+    case Kind::winograd4:
+      return size(36, kernels.winograd_group);
+    case Kind::dense:
+      return size(op.kernel_h * op.kernel_w, kernels.dense_group);
+    default:
+      return 0;
+  }
+}
+
 Packed pack_kernel(const Op& op, size_t index, const Kernels& kernels) {
   Packed packed;
-  packed.kind = op.kind == Kind::automatic ? choose(op) : op.kind;
+  packed.kind = kind_of(op);
   packed.phases = phases_of(op);
   const bool winograd = packed.kind == Kind::winograd2 || packed.kind == Kind::winograd4;
   if (winograd && !fits_winograd(op))

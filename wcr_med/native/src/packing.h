@@ -18,6 +18,12 @@ struct Packed {
   std::vector<float> winograd;            // (group, point, channel, winograd_group)
 };
 
+constexpr int64_t kMaxPacked = int64_t{1} << 30;  // floats of one network's dense and Winograd kernels; 4 GiB
+
+// Floats that pack_kernel makes of an operation's kernel. Groups filled up with zeros and Winograd's transform make them
+// up to 32 times as many as its weights.
+int64_t packed_size(const Op& op, const Kernels& kernels);
+
 // Throws Error if `kind` cannot compute the operation.
 Packed pack_kernel(const Op& op, size_t index, const Kernels& kernels);
 
