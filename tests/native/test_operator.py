@@ -87,6 +87,15 @@ def test_convolution_with_skip_and_activation(kind: int) -> None:
     _agree(node.run(node.model(words, [weight, bias], n_inputs=2), *x)[0], np.maximum(expected, 0))
 
 
+@pytest.mark.parametrize("kind", range(1, 5), ids=["sparse", "dense", "winograd2", "winograd4"])
+def test_wide_map(kind: int) -> None:
+    """Wider than the strips that tasks are made of would reach if each were a single tile."""
+    rng = np.random.default_rng(kind)
+    weight, x = _noise(rng, 2, 1, 3, 3), _noise(rng, 1, 1, 3, 40001)
+    words = node.program(node.conv(1, 1, 2, (3, 3), kind=kind, pads=(1, 1, 1, 1)), outputs=[[1]])
+    _agree(node.run(node.model(words, [weight]), x)[0], _reference("Conv", [x, weight], pads=[1, 1, 1, 1]))
+
+
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 @_SETTINGS
 def test_any_convolution(data: st.DataObject, seed: int) -> None:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <utility>
 
 namespace wcr {
 namespace {
@@ -203,13 +204,16 @@ std::vector<Phase> phases_of(const Op& op) {
     for (int64_t col = 0; col < op.stride_w; ++col) {
       Phase phase;
       phase.row = row, phase.col = col;
-      for (int64_t ky = 0; ky < op.kernel_h; ++ky)
+      for (int64_t ky = 0; ky < op.kernel_h; ++ky) {
+        const int64_t y = row + op.pad_top - ky * op.dilation_h;
+        if (positive_mod(y, op.stride_h)) continue;
         for (int64_t kx = 0; kx < op.kernel_w; ++kx) {
-          const int64_t y = row + op.pad_top - ky * op.dilation_h, x = col + op.pad_left - kx * op.dilation_w;
-          if (positive_mod(y, op.stride_h) || positive_mod(x, op.stride_w)) continue;
+          const int64_t x = col + op.pad_left - kx * op.dilation_w;
+          if (positive_mod(x, op.stride_w)) continue;
           phase.taps.push_back({ky, kx, y / op.stride_h, x / op.stride_w});
         }
-      phases.push_back(phase);
+      }
+      phases.push_back(std::move(phase));
     }
   return phases;
 }

@@ -20,8 +20,8 @@ struct Packed {
 
 constexpr int64_t kMaxPacked = int64_t{1} << 30;  // floats of one network's dense and Winograd kernels; 4 GiB
 
-// Floats that pack_kernel makes of an operation's kernel. Groups filled up with zeros and Winograd's transform make them
-// up to 32 times as many as its weights.
+// Floats that pack_kernel makes of an operation's kernel: up to 32 times its weights, for groups are filled up with zeros
+// and Winograd's transform adds points.
 int64_t packed_size(const Op& op, const Kernels& kernels);
 
 // Throws Error if `kind` cannot compute the operation.

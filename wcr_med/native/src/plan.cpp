@@ -9,6 +9,7 @@ constexpr int64_t kFirstLevelCache = 28 << 10;    // bytes of input that a block
 constexpr int64_t kSecondLevelCache = 600 << 10;  // bytes of transformed input of the tiles computed together
 constexpr int64_t kFetchedAhead = 1 << 20;       // bytes of maps beyond which inputs are asked for early
 constexpr int64_t kEnoughTasks = 16;              // to share among threads
+constexpr int64_t kMostStrips = 256;              // keeps the list of tasks short, however wide a map is
 constexpr double kFewestPerBlock = 7.0;           // non-zeros that make loading and storing the sums worth while
 
 int64_t vector_bytes(const Kernels& kernels) {
@@ -17,6 +18,7 @@ int64_t vector_bytes(const Kernels& kernels) {
 
 // Tasks enough for all threads, each as tall a strip as possible.
 std::vector<Rectangle> split_rectangle(const Convolution& c, int64_t row_step, int64_t col_step, int64_t channel_step) {
+  col_step *= (c.cols + kMostStrips * col_step - 1) / (kMostStrips * col_step);
   const int64_t strips = (c.cols + col_step - 1) / col_step;
   const int64_t most_bands = std::max<int64_t>(1, c.rows / (4 * row_step));
   const int64_t bands = std::clamp<int64_t>((kEnoughTasks + strips - 1) / strips, 1, most_bands);
@@ -39,12 +41,15 @@ int64_t power_below(int64_t limit, int64_t most) {
   return power;
 }
 
-// Channels of input to go through at a time, so that a tile's inputs stay in the first-level cache.
-int64_t channels_per_block(const Op& op, const Convolution& c, size_t n_non_zeros, int64_t vector_bytes) {
+// Channels of input to go through at a time, so that a tile's inputs stay in the first-level cache. Each phase has sums
+// of its own for each block: no more of them than there are non-zeros.
+int64_t channels_per_block(const Op& op, const Convolution& c, size_t n_non_zeros, size_t n_phases,
+                           int64_t vector_bytes) {
   const int64_t lines = (c.tile_rows + op.kernel_h - 1) * (c.tile_cols + op.kernel_w - 1);
   const int64_t block = std::max<int64_t>(1, kFirstLevelCache / (lines * vector_bytes));
   const double per_channel = static_cast<double>(n_non_zeros) / static_cast<double>(op.c_in * op.c_out);
-  return per_channel * static_cast<double>(block) < kFewestPerBlock || op.c_in < 2 * block ? op.c_in : block;
+  const double fewest = std::max(kFewestPerBlock, static_cast<double>(n_phases));
+  return per_channel * static_cast<double>(block) < fewest || op.c_in < 2 * block ? op.c_in : block;
 }
 
 void split(const Op& op, Kind kind, const Kernels& kernels, Phased* phased) {
@@ -112,7 +117,7 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
   if (!phase.taps.empty()) corner.taps.push_back(phase.taps.front());
   const bool large = op.c_in * in.channel_stride * bytes > kFetchedAhead;
   if (pack.kind == Kind::sparse) {
-    const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), bytes);
+    const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), pack.phases.size(), bytes);
     phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
     c.n_blocks = phased.sparse.n_blocks;
     c.fetch_outputs = large;
