@@ -1,6 +1,7 @@
 // Memory for feature maps, kept between runs.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <mutex>
@@ -49,7 +50,9 @@ class Arena {
 // Arenas that are not in use. Safe for several threads.
 class ArenaPool {
  public:
+  ArenaPool() { free_.reserve(kMost); }  // so that give() does not throw
   Arena take(size_t bytes) {
+    Arena outgrown;  // released below, outside the lock
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       for (size_t i = 0; i < free_.size(); ++i)
@@ -58,7 +61,16 @@ class ArenaPool {
           free_.erase(free_.begin() + static_cast<std::ptrdiff_t>(i));
           return arena;
         }
+      // One that is too small gives way: as images grow, memory of each size before would add up.
+      const auto largest = std::max_element(free_.begin(), free_.end(), [bytes](const Arena& a, const Arena& b) {
+        return (a.bytes() < bytes ? a.bytes() : 0) < (b.bytes() < bytes ? b.bytes() : 0);
+      });
+      if (largest != free_.end() && largest->bytes() < bytes) {
+        outgrown = std::move(*largest);
+        free_.erase(largest);
+      }
     }
+    outgrown = Arena();
     return Arena(bytes);
   }
   void give(Arena arena) {

@@ -20,7 +20,7 @@ struct Packed {
 
 constexpr int64_t kMaxPacked = int64_t{1} << 30;  // floats of one network's dense and Winograd kernels; 4 GiB
 
-// Floats that pack_kernel makes of an operation's kernel: up to 32 times its weights, for groups are filled up with zeros
+// Floats that pack_kernel makes of an operation's kernel, up to 32 times its weights: groups are filled up with zeros,
 // and Winograd's transform adds points.
 int64_t packed_size(const Op& op, const Kernels& kernels);
 
