@@ -150,7 +150,8 @@ int64_t place(const Program& program, const std::vector<int64_t>& sizes, std::ve
   std::vector<int> alive;
   for (int v = 0; v < n; ++v) {
     const int now = v - program.n_inputs;
-    alive.erase(std::remove_if(alive.begin(), alive.end(), [&](int a) { return last[a] < now && now >= 0; }), alive.end());
+    const auto over = [&](int a) { return now >= 0 && last[a] < now; };
+    alive.erase(std::remove_if(alive.begin(), alive.end(), over), alive.end());
     std::sort(alive.begin(), alive.end(), [&](int a, int b) { return (*starts)[a] < (*starts)[b]; });
     int64_t start = 0;
     for (const int a : alive) {
@@ -170,8 +171,9 @@ Shape convolution_shape(const Op& op, size_t index, const Shape& in) {
     out.h = window_size(in.h, op.kernel_h, op.stride_h, op.dilation_h, op.pad_top, op.pad_bottom);
     out.w = window_size(in.w, op.kernel_w, op.stride_w, op.dilation_w, op.pad_left, op.pad_right);
   } else {
-    out.h = (in.h - 1) * op.stride_h + op.dilation_h * (op.kernel_h - 1) + 1 + op.output_padding_h - op.pad_top - op.pad_bottom;
-    out.w = (in.w - 1) * op.stride_w + op.dilation_w * (op.kernel_w - 1) + 1 + op.output_padding_w - op.pad_left - op.pad_right;
+    const int64_t reach_h = op.dilation_h * (op.kernel_h - 1) + 1, reach_w = op.dilation_w * (op.kernel_w - 1) + 1;
+    out.h = (in.h - 1) * op.stride_h + reach_h + op.output_padding_h - op.pad_top - op.pad_bottom;
+    out.w = (in.w - 1) * op.stride_w + reach_w + op.output_padding_w - op.pad_left - op.pad_right;
   }
   if (in.c != op.c_in)
     fail(index, "its kernel takes " + std::to_string(op.c_in) + " channels, its sources have " + std::to_string(in.c));

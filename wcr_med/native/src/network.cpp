@@ -32,7 +32,8 @@ const Kernels* find_kernels(const std::string& name) {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
-  const std::pair<const Kernels*, bool> tables[] = {{&kernels_avx512, avx512}, {&kernels_avx2, avx2}, {&kernels_sse, true}};
+  const std::pair<const Kernels*, bool> tables[] = {
+      {&kernels_avx512, avx512}, {&kernels_avx2, avx2}, {&kernels_sse, true}};
 #else
   const std::pair<const Kernels*, bool> tables[] = {{&kernels_neon, true}};
 #endif
@@ -235,7 +236,7 @@ Network::Network(Program program, const std::string& instruction_set) : state_(s
   for (size_t i = 0; i < ops.size(); ++i) {
     if (!is_convolution(ops[i])) continue;
     state_->packed[i] = pack_kernel(ops[i], i, *state_->kernels);
-    if (state_->packed[i].kind != Kind::sparse) ops[i].kernel = Kernel();  // packed already
+    ops[i].kernel = Kernel();  // packed
   }
 }
 

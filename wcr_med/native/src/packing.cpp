@@ -40,23 +40,51 @@ Kind kind_of(const Op& op) {
   return density < kSparseBelowDense ? Kind::sparse : Kind::dense;
 }
 
-// Index of each tap of a kernel among those of a phase, or -1.
-std::vector<int64_t> tap_numbers(const Op& op, const Phase& phase) {
-  std::vector<int64_t> numbers(op.kernel_h * op.kernel_w, -1);
-  for (size_t i = 0; i < phase.taps.size(); ++i)
-    numbers[phase.taps[i].row * op.kernel_w + phase.taps[i].col] = static_cast<int64_t>(i);
-  return numbers;
+// The non-zeros of each phase. A phase's taps read one residue class of the kernel's rows and columns, so each non-zero
+// belongs to one phase, and one walk finds them all.
+std::vector<Kernel> split(const Op& op, const std::vector<Phase>& phases) {
+  std::vector<uint32_t> phase_of(op.kernel_h * op.kernel_w, 0);
+  for (size_t p = 0; p < phases.size(); ++p)
+    for (const Tap& tap : phases[p].taps) phase_of[tap.row * op.kernel_w + tap.col] = static_cast<uint32_t>(p);
+  std::vector<Kernel> kernels(phases.size());
+  for (size_t i = 0; i < op.kernel.positions.size(); ++i) {
+    Kernel& kernel = kernels[phase_of[op.kernel.positions[i] % phase_of.size()]];
+    kernel.positions.push_back(op.kernel.positions[i]);
+    kernel.values.push_back(op.kernel.values[i]);
+  }
+  return kernels;
 }
 
-std::vector<float> pack_dense(const Op& op, const Phase& phase, int64_t group) {
+// Looks up a phase's taps by row and column of the kernel. Rows and columns of a phase are those of a residue class, so
+// the tables stay as small as the kernel is high and wide.
+class TapIndex {
+ public:
+  TapIndex(const Op& op, const Phase& phase) : rows_(op.kernel_h, 0), cols_(op.kernel_w, 0) {
+    for (const Tap& tap : phase.taps) rows_[tap.row] = 1, cols_[tap.col] = 1;
+    number(&rows_);
+    width_ = number(&cols_);
+  }
+  size_t operator()(const Place& p) const { return static_cast<size_t>(rows_[p.row]) * width_ + cols_[p.col]; }
+
+ private:
+  static uint32_t number(std::vector<uint32_t>* marks) {
+    uint32_t next = 0;
+    for (uint32_t& mark : *marks) mark = mark ? next++ : 0;
+    return next;
+  }
+
+  std::vector<uint32_t> rows_, cols_;
+  uint32_t width_ = 0;
+};
+
+std::vector<float> pack_dense(const Op& op, const Phase& phase, const Kernel& kernel, int64_t group) {
   const int64_t n_taps = static_cast<int64_t>(phase.taps.size());
-  const std::vector<int64_t> numbers = tap_numbers(op, phase);
+  const TapIndex tap(op, phase);
   std::vector<float> weights((op.c_out + group - 1) / group * group * op.c_in * n_taps, 0.0f);
-  for (size_t i = 0; i < op.kernel.positions.size(); ++i) {
-    const Place p = place_of(op, op.kernel.positions[i]);
-    const int64_t tap = numbers[p.row * op.kernel_w + p.col];
-    if (tap < 0) continue;
-    weights[(p.c_out / group * op.c_in * n_taps + p.c_in * n_taps + tap) * group + p.c_out % group] = op.kernel.values[i];
+  for (size_t i = 0; i < kernel.positions.size(); ++i) {
+    const Place p = place_of(op, kernel.positions[i]);
+    const int64_t row = (p.c_out / group * op.c_in + p.c_in) * n_taps + static_cast<int64_t>(tap(p));
+    weights[row * group + p.c_out % group] = kernel.values[i];
   }
   return weights;
 }
@@ -116,34 +144,36 @@ Packed pack_kernel(const Op& op, size_t index, const Kernels& kernels) {
     throw Error("operation " + std::to_string(index) +
                 ": Winograd needs a 3x3 convolution with stride 1 and dilation 1");
   if (winograd) packed.winograd = pack_winograd(op, packed.kind == Kind::winograd2 ? 2 : 4, kernels.winograd_group);
-  if (packed.kind == Kind::dense)
-    for (const Phase& phase : packed.phases) packed.dense.push_back(pack_dense(op, phase, kernels.dense_group));
+  if (winograd) return packed;
+  packed.n_non_zeros = op.kernel.positions.size();
+  packed.sparse = split(op, packed.phases);
+  if (packed.kind == Kind::dense) {
+    for (size_t p = 0; p < packed.phases.size(); ++p)
+      packed.dense.push_back(pack_dense(op, packed.phases[p], packed.sparse[p], kernels.dense_group));
+    packed.sparse.clear();
+  }
   return packed;
 }
 
-SparsePhase pack_sparse(const Op& op, const Phase& phase, const std::vector<int64_t>& channel_offsets,
-                        const std::vector<int64_t>& row_bytes, int64_t vector_bytes, int64_t channels_per_block) {
-  const std::vector<int64_t> numbers = tap_numbers(op, phase);
+SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel,
+                        const std::vector<int64_t>& channel_offsets, const std::vector<int64_t>& row_bytes,
+                        int64_t vector_bytes, int64_t channels_per_block) {
+  const TapIndex tap_of(op, phase);
+  const uint32_t block = static_cast<uint32_t>(std::min(channels_per_block, op.c_in));
+  const size_t c_out = static_cast<size_t>(op.c_out);
   SparsePhase packed;
-  packed.n_blocks = (op.c_in + channels_per_block - 1) / channels_per_block;
+  packed.n_blocks = (op.c_in + block - 1) / block;
   packed.segments.assign(packed.n_blocks * op.c_out + 1, 0);
-  const auto& positions = op.kernel.positions;
-  const uint32_t block = static_cast<uint32_t>(std::min(channels_per_block, op.c_in)), c_out = static_cast<uint32_t>(op.c_out);
-  const auto slot = [&](const Place& p) { return size_t{p.c_in / block} * c_out + p.c_out; };
-  const auto here = [&](const Place& p) { return numbers[p.row * op.kernel_w + p.col] >= 0; };
-  for (const uint32_t position : positions) {
-    const Place p = place_of(op, position);
-    if (here(p)) ++packed.segments[slot(p) + 1];
-  }
+  const auto slot = [&](const Place& p) { return p.c_in / block * c_out + p.c_out; };
+  for (const uint32_t position : kernel.positions) ++packed.segments[slot(place_of(op, position)) + 1];
   for (size_t i = 1; i < packed.segments.size(); ++i) packed.segments[i] += packed.segments[i - 1];
   packed.non_zeros.resize(packed.segments.back());
   std::vector<uint32_t> next(packed.segments.begin(), packed.segments.end() - 1);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    const Place p = place_of(op, positions[i]);
-    if (!here(p)) continue;
-    const Tap& tap = phase.taps[numbers[p.row * op.kernel_w + p.col]];
+  for (size_t i = 0; i < kernel.positions.size(); ++i) {
+    const Place p = place_of(op, kernel.positions[i]);
+    const Tap& tap = phase.taps[tap_of(p)];
     const int64_t offset = channel_offsets[p.c_in] + tap.dy * row_bytes[p.c_in] + tap.dx * vector_bytes;
-    packed.non_zeros[next[slot(p)]++] = {static_cast<uint32_t>(offset / 8), op.kernel.values[i]};
+    packed.non_zeros[next[slot(p)]++] = {static_cast<uint32_t>(offset / 8), kernel.values[i]};
   }
   return packed;
 }

@@ -14,6 +14,8 @@ namespace wcr {
 struct Packed {
   Kind kind = Kind::sparse;  // never automatic
   std::vector<Phase> phases;
+  std::vector<Kernel> sparse;             // a phase: its non-zeros, positions as in the operation's kernel
+  size_t n_non_zeros = 0;                 // of all phases
   std::vector<std::vector<float>> dense;  // a phase: weights (group, tap, dense_group)
   std::vector<float> winograd;            // (group, point, channel, winograd_group)
 };
@@ -35,8 +37,9 @@ struct SparsePhase {
 };
 
 // `channel_offsets`: bytes from the arena's start to vector (0, 0) of each input channel.
-SparsePhase pack_sparse(const Op& op, const Phase& phase, const std::vector<int64_t>& channel_offsets,
-                        const std::vector<int64_t>& row_bytes, int64_t vector_bytes, int64_t channels_per_block);
+SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel,
+                        const std::vector<int64_t>& channel_offsets, const std::vector<int64_t>& row_bytes,
+                        int64_t vector_bytes, int64_t channels_per_block);
 
 // Input vectors of a phase's taps in units of 8 bytes, in order (channel, row, column).
 std::vector<uint32_t> tap_offsets(const Op& op, const Phase& phase, const std::vector<int64_t>& channel_offsets,

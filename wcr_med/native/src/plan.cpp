@@ -117,8 +117,8 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
   if (!phase.taps.empty()) corner.taps.push_back(phase.taps.front());
   const bool large = op.c_in * in.channel_stride * bytes > kFetchedAhead;
   if (pack.kind == Kind::sparse) {
-    const int64_t block = channels_per_block(op, c, op.kernel.positions.size(), pack.phases.size(), bytes);
-    phased.sparse = pack_sparse(op, phase, channel_offsets, row_bytes, bytes, block);
+    const int64_t block = channels_per_block(op, c, pack.n_non_zeros, pack.phases.size(), bytes);
+    phased.sparse = pack_sparse(op, phase, pack.sparse[number], channel_offsets, row_bytes, bytes, block);
     c.n_blocks = phased.sparse.n_blocks;
     c.fetch_outputs = large;
     if (large && c.in_col == bytes && number == 0 && !phase.taps.empty()) {
