@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ from wcr_med.pruning import make_mask, prune_
 Array = npt.NDArray[np.float32]
 
 _LOG = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.3
 
 WORKER = Path(__file__).with_name("inference_worker.py")
 BASELINE = "ONNX Runtime, dense"
@@ -211,8 +214,10 @@ def measure(entries: Sequence[Entry], *, threads: int, turns: int, runs: int) ->
     try:
         loads = [worker.ask("load") for worker in workers]
         times: list[list[list[float]]] = [[] for _ in entries]
+        # The threads of the engine before wait busily for a while after their last run.
         for _ in track(range(turns), label=f"timing {entries[0].network}", unit="turn", total=turns, log=_LOG):
             for i, worker in enumerate(workers):
+                time.sleep(_PAUSE_SECONDS)
                 times[i].append(list(worker.ask(f"run {runs}")["ms"]))
     finally:
         for worker in workers:
