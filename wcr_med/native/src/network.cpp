@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <type_traits>
@@ -124,10 +123,7 @@ class Runner {
       return;
     }
     const Map& in = maps_[op.sources[0]];
-    Epilogue epilogue;
-    epilogue.activation = static_cast<int>(op.activation);
-    epilogue.slope = op.slope.data();
-    epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
+    const Epilogue epilogue = epilogue_of(op);
     const int64_t window[6] = {op.kernel_h, op.kernel_w, op.stride_h, op.stride_w, op.pad_top, op.pad_left};
     each(out.channels, [&](size_t channel) {
       if (op.code == Opcode::max_pool) kernels_.max_pool(in, out, channel, window);

@@ -143,8 +143,10 @@ Packed pack_kernel(const Op& op, size_t index, const Kernels& kernels) {
   if (winograd && !fits_winograd(op))
     throw Error("operation " + std::to_string(index) +
                 ": Winograd needs a 3x3 convolution with stride 1 and dilation 1");
-  if (winograd) packed.winograd = pack_winograd(op, packed.kind == Kind::winograd2 ? 2 : 4, kernels.winograd_group);
-  if (winograd) return packed;
+  if (winograd) {
+    packed.winograd = pack_winograd(op, packed.kind == Kind::winograd2 ? 2 : 4, kernels.winograd_group);
+    return packed;
+  }
   packed.n_non_zeros = op.kernel.positions.size();
   packed.sparse = split(op, packed.phases);
   if (packed.kind == Kind::dense) {
@@ -155,9 +157,8 @@ Packed pack_kernel(const Op& op, size_t index, const Kernels& kernels) {
   return packed;
 }
 
-SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel,
-                        const std::vector<int64_t>& channel_offsets, const std::vector<int64_t>& row_bytes,
-                        int64_t vector_bytes, int64_t channels_per_block) {
+SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel, const Inputs& inputs,
+                        int64_t channels_per_block) {
   const TapIndex tap_of(op, phase);
   const uint32_t block = static_cast<uint32_t>(std::min(channels_per_block, op.c_in));
   const size_t c_out = static_cast<size_t>(op.c_out);
@@ -171,21 +172,16 @@ SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel,
   std::vector<uint32_t> next(packed.segments.begin(), packed.segments.end() - 1);
   for (size_t i = 0; i < kernel.positions.size(); ++i) {
     const Place p = place_of(op, kernel.positions[i]);
-    const Tap& tap = phase.taps[tap_of(p)];
-    const int64_t offset = channel_offsets[p.c_in] + tap.dy * row_bytes[p.c_in] + tap.dx * vector_bytes;
-    packed.non_zeros[next[slot(p)]++] = {static_cast<uint32_t>(offset / 8), kernel.values[i]};
+    packed.non_zeros[next[slot(p)]++] = {inputs.offset(p.c_in, phase.taps[tap_of(p)]), kernel.values[i]};
   }
   return packed;
 }
 
-std::vector<uint32_t> tap_offsets(const Op& op, const Phase& phase, const std::vector<int64_t>& channel_offsets,
-                                  const std::vector<int64_t>& row_bytes, int64_t vector_bytes) {
+std::vector<uint32_t> tap_offsets(const Inputs& inputs, const std::vector<Tap>& taps) {
   std::vector<uint32_t> offsets;
-  offsets.reserve(op.c_in * phase.taps.size());
-  for (int64_t channel = 0; channel < op.c_in; ++channel)
-    for (const Tap& tap : phase.taps)
-      offsets.push_back(static_cast<uint32_t>(
-          (channel_offsets[channel] + tap.dy * row_bytes[channel] + tap.dx * vector_bytes) / 8));
+  offsets.reserve(inputs.channels.size() * taps.size());
+  for (size_t channel = 0; channel < inputs.channels.size(); ++channel)
+    for (const Tap& tap : taps) offsets.push_back(inputs.offset(static_cast<int64_t>(channel), tap));
   return offsets;
 }
 

@@ -36,13 +36,21 @@ struct SparsePhase {
   int64_t n_blocks = 1;
 };
 
-// `channel_offsets`: bytes from the arena's start to vector (0, 0) of each input channel.
-SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel,
-                        const std::vector<int64_t>& channel_offsets, const std::vector<int64_t>& row_bytes,
-                        int64_t vector_bytes, int64_t channels_per_block);
+// Where a convolution's input channels lie in the arena, all sources side by side. In bytes.
+struct Inputs {
+  std::vector<int64_t> channels;  // from the arena's start to vector (0, 0)
+  int64_t row = 0, col = 0;       // from one vector to the next; sources of one convolution share the length of rows
 
-// Input vectors of a phase's taps in units of 8 bytes, in order (channel, row, column).
-std::vector<uint32_t> tap_offsets(const Op& op, const Phase& phase, const std::vector<int64_t>& channel_offsets,
-                                  const std::vector<int64_t>& row_bytes, int64_t vector_bytes);
+  // What output (0, 0) reads through a tap, in units of 8 bytes.
+  uint32_t offset(int64_t channel, const Tap& tap) const {
+    return static_cast<uint32_t>((channels[channel] + tap.dy * row + tap.dx * col) / 8);
+  }
+};
+
+SparsePhase pack_sparse(const Op& op, const Phase& phase, const Kernel& kernel, const Inputs& inputs,
+                        int64_t channels_per_block);
+
+// Input vectors of some taps in units of 8 bytes, in order (channel, tap).
+std::vector<uint32_t> tap_offsets(const Inputs& inputs, const std::vector<Tap>& taps);
 
 }  // namespace wcr

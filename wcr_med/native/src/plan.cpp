@@ -73,8 +73,19 @@ void split(const Op& op, Kind kind, const Kernels& kernels, Phased* phased) {
   }
 }
 
-Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& pack, const Plan& plan, size_t index,
-                  size_t number) {
+Inputs inputs_of(const Op& op, const Layout& layout, int64_t bytes) {
+  Inputs inputs;
+  inputs.row = layout.maps[op.sources[0]].row_stride * bytes, inputs.col = bytes;
+  for (const int source : op.sources) {
+    const Map& map = layout.maps[source];
+    for (int64_t channel = 0; channel < map.channels; ++channel)
+      inputs.channels.push_back(layout.offsets[source] + channel * map.channel_stride * bytes);
+  }
+  return inputs;
+}
+
+Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& pack, const Plan& plan,
+                  const Inputs& inputs, size_t index, size_t number) {
   const Op& op = program.ops[index];
   const Phase& phase = pack.phases[number];
   const Steps steps = steps_of(op);
@@ -83,18 +94,11 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
   const Map& in = plan.layout.maps[op.sources[0]];
   const Map& out = plan.layout.maps[out_value];
 
-  std::vector<int64_t> channel_offsets, row_bytes;
-  for (const int source : op.sources) {
-    const Map& map = plan.layout.maps[source];
-    for (int64_t channel = 0; channel < map.channels; ++channel) {
-      channel_offsets.push_back(plan.layout.offsets[source] + channel * map.channel_stride * bytes);
-      row_bytes.push_back(map.row_stride * bytes);
-    }
-  }
   Phased phased;
   Convolution& c = phased.convolution;
-  c.in_row = in.row_stride * bytes * steps.in_h;
-  c.in_col = bytes * steps.in_w;
+  c.epilogue = epilogue_of(op);
+  c.in_row = inputs.row * steps.in_h;
+  c.in_col = inputs.col * steps.in_w;
   c.out_channel = out.channel_stride * bytes;
   c.out_row = out.row_stride * bytes * steps.out_h;
   c.out_col = bytes * steps.out_w;
@@ -107,32 +111,26 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
     c.epilogue.residual_row = residual.row_stride * bytes * steps.out_h;
     c.epilogue.residual_col = bytes * steps.out_w;
   }
-  c.epilogue.bias = op.bias.empty() ? nullptr : op.bias.data();
-  c.epilogue.slope = op.slope.data();
-  c.epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
-  c.epilogue.activation = static_cast<int>(op.activation);
-
   split(op, pack.kind, kernels, &phased);
-  Phase corner;
-  if (!phase.taps.empty()) corner.taps.push_back(phase.taps.front());
+  const std::vector<Tap> corner(phase.taps.begin(), phase.taps.begin() + (phase.taps.empty() ? 0 : 1));
   const bool large = op.c_in * in.channel_stride * bytes > kFetchedAhead;
   if (pack.kind == Kind::sparse) {
     const int64_t block = channels_per_block(op, c, pack.n_non_zeros, pack.phases.size(), bytes);
-    phased.sparse = pack_sparse(op, phase, pack.sparse[number], channel_offsets, row_bytes, bytes, block);
+    phased.sparse = pack_sparse(op, phase, pack.sparse[number], inputs, block);
     c.n_blocks = phased.sparse.n_blocks;
     c.fetch_outputs = large;
     if (large && c.in_col == bytes && number == 0 && !phase.taps.empty()) {
-      phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
+      phased.offsets = tap_offsets(inputs, corner);
       c.n_ahead = op.c_in;
       c.ahead_row = c.tile_rows + phase.taps.back().dy - phase.taps.front().dy;
       c.ahead_cols = c.tile_cols + phase.taps.back().dx - phase.taps.front().dx;
     }
   } else if (pack.kind == Kind::dense) {
-    phased.offsets = tap_offsets(op, phase, channel_offsets, row_bytes, bytes);
+    phased.offsets = tap_offsets(inputs, phase.taps);
     c.n_taps = static_cast<int64_t>(phased.offsets.size());
     c.weights = pack.dense[number].data();
   } else {
-    phased.offsets = tap_offsets(op, corner, channel_offsets, row_bytes, bytes);
+    phased.offsets = tap_offsets(inputs, corner);
     c.n_taps = op.c_in;
     c.n_ahead = large ? op.c_in : 0;
     phased.winograd.weights = pack.winograd.data();
@@ -143,6 +141,15 @@ Phased plan_phase(const Program& program, const Kernels& kernels, const Packed& 
 
 }  // namespace
 
+Epilogue epilogue_of(const Op& op) {
+  Epilogue epilogue;
+  epilogue.bias = op.bias.empty() ? nullptr : op.bias.data();
+  epilogue.slope = op.slope.data();
+  epilogue.slope_step = op.slope.size() > 1 ? 1 : 0;
+  epilogue.activation = static_cast<int>(op.activation);
+  return epilogue;
+}
+
 std::shared_ptr<const Plan> make_plan(const Program& program, const Kernels& kernels, const std::vector<Packed>& packed,
                                       const std::vector<Shape>& inputs) {
   auto plan = std::make_shared<Plan>();
@@ -150,9 +157,12 @@ std::shared_ptr<const Plan> make_plan(const Program& program, const Kernels& ker
   plan->shapes = value_shapes(program, inputs);
   plan->layout = lay_out(program, plan->shapes, kernels);
   plan->convolutions.resize(program.ops.size());
-  for (size_t i = 0; i < program.ops.size(); ++i)
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    if (!is_convolution(program.ops[i])) continue;
+    const Inputs inputs = inputs_of(program.ops[i], plan->layout, vector_bytes(kernels));
     for (size_t phase = 0; phase < packed[i].phases.size(); ++phase)
-      plan->convolutions[i].push_back(plan_phase(program, kernels, packed[i], *plan, i, phase));
+      plan->convolutions[i].push_back(plan_phase(program, kernels, packed[i], *plan, inputs, i, phase));
+  }
   return plan;
 }
 

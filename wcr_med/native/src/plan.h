@@ -32,6 +32,9 @@ struct Plan {
   std::vector<std::vector<Phased>> convolutions;  // by operation; empty for others
 };
 
+// Bias and activation of an operation, which keeps them.
+Epilogue epilogue_of(const Op& op);
+
 // Throws Error where the program does not fit the inputs.
 std::shared_ptr<const Plan> make_plan(const Program& program, const Kernels& kernels, const std::vector<Packed>& packed,
                                       const std::vector<Shape>& inputs);
