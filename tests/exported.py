@@ -21,6 +21,17 @@ from wcr_med.volumes import Volume
 SIZE = 32
 
 
+def shift_batch_norms(model: nn.Module, *, seed: int) -> None:
+    """Give batch norms scales of both signs and statistics away from 0 and 1."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, -0.5, 1.5, generator=generator)
+            nn.init.normal_(module.bias, generator=generator)
+            nn.init.normal_(module.running_mean, std=0.2, generator=generator)
+            nn.init.uniform_(module.running_var, 0.2, 2.0, generator=generator)
+
+
 def small_network(*, features: int = 2, sparsity: float = 0.8, in_channels: int = 3, seed: int = 0) -> nn.Module:
     """A pruned Buda U-Net that says different things of different pixels.
 
@@ -33,13 +44,7 @@ def small_network(*, features: int = 2, sparsity: float = 0.8, in_channels: int 
             kernel.mul_(6**0.5)
         nn.init.zeros_(model.get_parameter("head.bias"))
     make_mask(model, "global_magnitude", sparsity).apply_(model)
-    generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, -0.5, 1.5, generator=generator)
-            nn.init.normal_(module.bias, generator=generator)
-            nn.init.normal_(module.running_mean, std=0.2, generator=generator)
-            nn.init.uniform_(module.running_var, 0.2, 2.0, generator=generator)
+    shift_batch_norms(model, seed=seed)
     return model.eval()
 
 

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.parser
 import onnxruntime
 import torch
 import torch.nn.functional as F
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from torch import Tensor
 
+from tests.export.texts import parse_graph
 from tests.exported import open_session
 from wcr_med import native
 from wcr_med.export.partition import Partitioned, assemble, partition
@@ -35,7 +35,6 @@ from wcr_med.native import DOMAIN
 
 Array = npt.NDArray[Any]
 
-HEADER = '<ir_version: 8, opset_import: ["" : 18]> g '
 _PARTS = {
     Form.DENSE: ["values"],
     Form.GAP8: ["gaps", "values"],
@@ -123,10 +122,7 @@ def parse(
     body: str, *, inputs: str = "float[N,2,8,8] x", out: str = "float[N,C,H,W] y", **constants: Array
 ) -> ModelProto:
     """A model of one text graph."""
-    model = onnx.parser.parse_model(f"{HEADER} ({inputs}) => ({out}) {{ {body} }}")
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return parse_graph(body, inputs=inputs, out=out, **constants)
 
 
 def feed_for(model: ModelProto, *, batch: int = 2, size: int = 8, seed: int = 0) -> dict[str, Array]:

@@ -3,18 +3,17 @@ from collections import Counter
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.parser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper
 
+from tests.export.texts import parse_graph
 from tests.exported import open_session
 from wcr_med.export.passes import fold_batch_norm, remove_unused_initializers
 
 Array = npt.NDArray[np.float32]
 
-HEADER = '<ir_version: 8, opset_import: ["" : 18]> g '
 NORM = {
     "gamma": np.array([2.0, -3.0], np.float32),
     "beta": np.array([0.5, 0.25], np.float32),
@@ -31,10 +30,7 @@ def parse(
     inputs: str = "float[N,1,4,4] x",
     **constants: Array,
 ) -> ModelProto:
-    model = onnx.parser.parse_model(f"{HEADER} ({inputs}) => ({out}) {{ {body} }}")
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return parse_graph(body, inputs=inputs, out=out, **constants)
 
 
 def operators(model: ModelProto) -> Counter[str]:

@@ -5,15 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnx.parser
 from onnx import ModelProto, NodeProto, numpy_helper
 
+from tests.export.texts import parse_graph
 from tests.exported import open_session
 from wcr_med.export.channels import Removed, remove_dead_channels
 
 Array = npt.NDArray[Any]
-
-_HEADER = '<ir_version: 8, opset_import: ["" : 18]> g '
 
 
 def f32(*values: float, shape: tuple[int, ...] = (-1,)) -> Array:
@@ -44,10 +42,7 @@ def parse(
     body: str, *, inputs: str = "float[N,2,6,6] x", out: str = "float[N,O,H,W] y", **constants: Array
 ) -> ModelProto:
     """A checked model from text; "out" types may use free sizes."""
-    model = onnx.parser.parse_model(f"{_HEADER} ({inputs}) => ({out}) {{ {body} }}")
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return parse_graph(body, inputs=inputs, out=out, **constants)
 
 
 def run(model: ModelProto, seed: int = 0, *, optimise: bool = True) -> list[Array]:

@@ -8,10 +8,9 @@ import onnx
 import pytest
 import torch
 from onnx import ModelProto, numpy_helper
-from torch import nn
 
 from tests.export.channels.graphs import Array, operators
-from tests.exported import open_session, small_network
+from tests.exported import open_session, shift_batch_norms, small_network
 from wcr_med.config import DataConfig, ModelConfig
 from wcr_med.data.index import index_patients, load_volume
 from wcr_med.export import build_graph, fold_batch_norm, to_onnx
@@ -32,13 +31,7 @@ CONFIGS = {
 def traced(request: pytest.FixtureRequest) -> ModelProto:
     """A network of that family, with batch norms that shift every channel."""
     model = build_model(CONFIGS[request.param], seed=0).eval()
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, -0.5, 1.5, generator=generator)
-            nn.init.normal_(module.bias, generator=generator)
-            nn.init.normal_(module.running_mean, std=0.2, generator=generator)
-            nn.init.uniform_(module.running_var, 0.2, 2.0, generator=generator)
+    shift_batch_norms(model, seed=0)
     return to_onnx(model, PreprocessSettings(height=SIZE, width=SIZE), in_channels=3)
 
 
