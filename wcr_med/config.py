@@ -107,11 +107,32 @@ class ModelConfig(_Section):
     encoder_weights: str | None = Field(None, description="Pre-trained encoder weights, smp_unet alone; null: random")
 
 
-class RegularizerConfig(_Section):
-    """The term added to the loss."""
+class ScheduleConfig(_Section):
+    """When the regularizer acts, in shares of all steps; null: the method's own default."""
 
-    name: Literal["none", "wcr", "l1", "hoyer_square"] = Field("wcr", description="Which term")
-    strength: NotNegative = Field(1e-5, description="lambda, its weight in the loss")
+    start: Fraction | None = Field(None, description="It does nothing before this share of the steps")
+    ramp: Fraction | None = Field(None, description="Share of the steps over which it rises to its full strength")
+    settle: Fraction | None = Field(None, description="Share of the steps at the end in which it does nothing")
+
+
+class RegularizerConfig(_Section):
+    """What concentrates the weights while the network trains."""
+
+    name: str = Field(
+        "wcr",
+        description="none, wcr, l1, hoyer, hoyer_square (loss terms); wcr_tangential, wcr_quantile, gradual_magnitude"
+        " (steps after the optimizer's); or one that another package adds",
+    )
+    strength: NotNegative | None = Field(
+        None, description="Weight of a term in the loss, or size of a step; null: the method's own default"
+    )
+    sparsity: Fraction = Field(
+        0.96, description="Final sparsity of wcr_quantile and gradual_magnitude; just above that of pruning"
+    )
+    keep_norm: float = Field(
+        0.0, ge=0, le=1, description="wcr_quantile: 1 restores each layer's norm after a step, 0 does not"
+    )
+    schedule: ScheduleConfig = ScheduleConfig()
 
 
 class LossConfig(_Section):
@@ -137,6 +158,16 @@ class OptimizerConfig(_Section):
         3e-3,
         description="Weight decay of kernels; lets the random start fade, so that pruning removes noise",
     )
+    robust: Literal["none", "sam", "cram_plus", "s2sam"] = Field(
+        "none", description="Gradient at a perturbed point: sam and cram_plus take two passes a step, s2sam one"
+    )
+    rho: Positive = Field(0.05, description="Length of that perturbation")
+    cram_sparsities: tuple[Fraction, ...] = Field(
+        (0.5, 0.7, 0.8, 0.9, 0.95), min_length=1, description="cram_plus draws one of these sparsities a step"
+    )
+    powerpropagation: float = Field(
+        1.0, ge=1, le=8, description="alpha: kernels are theta * |theta|^(alpha - 1), and theta is trained; 1: off"
+    )
 
 
 class TrainingConfig(_Section):
@@ -157,20 +188,39 @@ class TrainingConfig(_Section):
     loader_workers: int = Field(1, ge=0, description="Processes that augment; 0: in the training process")
 
 
-class PruningConfig(_Section):
-    """Which weights are removed."""
+RepairName = Literal["reestimate_statistics", "match_variance", "tune_biases"]
 
-    score: Literal["global_magnitude", "layer_magnitude", "lamp"] = Field(
+
+class PruningConfig(_Section):
+    """Which weights are removed, and what is repaired afterwards."""
+
+    score: Literal["global_magnitude", "layer_magnitude", "lamp", "fisher"] = Field(
         "global_magnitude", description="What ranks weights"
+    )
+    cost_weight: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much the latency that a weight costs counts against its squared score: 0 not at all, 1 fully",
+    )
+    layer_floor: Fraction = Field(
+        0.001, description="Share of each layer's weights that always stays, at least one; 0: whole layers may go"
     )
     sparsity: Fraction = Field(0.9, description="Share of prunable weights set to zero in the exported network")
     ladder: tuple[Fraction, ...] = Field(
         (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98), description="Sparsities of the summary's table"
     )
-    reestimate_statistics: bool = Field(
-        True, description="Re-estimate batch-norm statistics from training slices after pruning"
+    repair: tuple[RepairName, ...] = Field(
+        ("reestimate_statistics",),
+        description="Steps after pruning, in this order; none trains a kernel: reestimate_statistics (batch norms),"
+        " match_variance (each channel's mean and spread as in the dense network), tune_biases (biases and"
+        " normalisation parameters alone)",
     )
-    reestimate_slices: Count = Field(512, description="Training slices used for that")
+    repair_slices: Count = Field(512, description="Training slices that fisher and each repair step look at")
+    tune_epochs: Count = Field(1, description="Passes of tune_biases over those slices")
+    finetune_epochs: int = Field(
+        0, ge=0, description="Epochs of retraining with the mask held; not one-shot any more, and labelled so"
+    )
 
 
 class EvaluationConfig(_Section):
