@@ -1,17 +1,14 @@
-"""Terms that are added to the loss: WCR, l1 and Hoyer-square, each in a reference form and a fast form.
+"""Terms that are added to the loss: WCR, l1, Hoyer and Hoyer-square, each in a reference form and a fast form.
 
 The reference form is the formula, differentiated by autograd. The fast form adds the closed-form gradient to `.grad`
-and never builds a graph. Both run over the kernels that `wcr_med.models.prunable_parameters` names, one term a layer.
+and never builds a graph.
 """
-
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from wcr_med.config import RegularizerConfig
+from wcr_med.regularizers.base import LossTerm
+from wcr_med.regularizers.registry import register_regularizer
 
 EPSILON = 1e-8
 """Added to a layer's variance in WCR, so that a layer of equal magnitudes has a finite term."""
@@ -20,69 +17,8 @@ SMOOTHING = 1e-8
 """Under the root of WCR's magnitudes sqrt(w^2 + r), so that they have a gradient at zero."""
 
 
-class Regularizer(ABC):
-    """A sum of one term a layer. Stateless.
-
-    Attributes:
-        name: as in the configuration.
-    """
-
-    name: ClassVar[str]
-
-    @abstractmethod
-    def term(self, weights: Tensor) -> Tensor:
-        """The term of one layer: floating point of any shape with at least one weight -> scalar, differentiable."""
-
-    @abstractmethod
-    def _add_gradient_(self, weights: list[Tensor], gradients: list[Tensor], strength: float) -> None:
-        """Add `strength` times the gradient of the sum of terms to `gradients`, in place."""
-
-    def penalty(self, parameters: Mapping[str, Tensor]) -> Tensor:
-        """The reference form: the sum of all layers' terms, for autograd.
-
-        Args:
-            parameters: the regularised kernels by name, floating point; each with at least one weight.
-
-        Returns:
-            A scalar; 0 for no parameters.
-        """
-        terms = [self.term(weights) for weights in parameters.values()]
-        return torch.stack(terms).sum() if terms else torch.zeros(())
-
-    @torch.no_grad()
-    def add_gradient_(self, parameters: Mapping[str, Tensor], strength: float) -> None:
-        """The fast form: add `strength` times the gradient of `penalty` to every `.grad`, in place.
-
-        Call it after `backward` and, where the gradient of the loss is clipped, after the clipping. A missing `.grad`
-        counts as zero. Parameters that take no gradient are left alone.
-
-        Args:
-            parameters: the regularised kernels by name, leaves.
-            strength: lambda of the loss, at least 0.
-        """
-        trained = [weights for weights in parameters.values() if weights.requires_grad]
-        if not trained or strength == 0:
-            return
-        gradients = []
-        for weights in trained:
-            if weights.grad is None:
-                weights.grad = torch.zeros_like(weights)
-            gradients.append(weights.grad)
-        values = [weights.detach() for weights in trained]
-        if any(layer.is_cuda for layer in values):  # few launches for all layers
-            self._add_gradient_(values, gradients, strength)
-        else:  # layer by layer, so that what is computed stays in the processor's cache
-            for layer, gradient in zip(values, gradients, strict=True):
-                self._add_gradient_([layer], [gradient], strength)
-
-    @torch.no_grad()
-    def terms(self, parameters: Mapping[str, Tensor]) -> dict[str, float]:
-        """Each layer's term by name, for logs; their sum is the value of `penalty`."""
-        values = {name: self.term(weights) for name, weights in parameters.items()}
-        return {name: float(value) for name, value in values.items()}
-
-
-class WCR(Regularizer):
+@register_regularizer
+class WCR(LossTerm):
     """Weight Concentration Regularizer: the sum over layers of 1 / (Var(m) + eps), with m_i = sqrt(w_i^2 + r).
 
     Var is the population variance of the layer's magnitudes; eps = r = 1e-8. A descent step grows every weight whose
@@ -97,6 +33,9 @@ class WCR(Regularizer):
     """
 
     name = "wcr"
+    label = "WCR"
+    default_strength = 1e-5
+    strength_range = (1e-7, 1e-4)
 
     def term(self, weights: Tensor) -> Tensor:
         """1 / (Var + eps) of one layer."""
@@ -119,10 +58,14 @@ class WCR(Regularizer):
         torch._foreach_addcmul_(gradients, deviation, weights)
 
 
-class L1(Regularizer):
+@register_regularizer
+class L1(LossTerm):
     """The sum of all magnitudes; gradient sign(w), zero at zero."""
 
     name = "l1"
+    label = "l1"
+    default_strength = 1.5e-4
+    strength_range = (1.5e-5, 1.5e-3)
 
     def term(self, weights: Tensor) -> Tensor:
         """Sum of magnitudes of one layer."""
@@ -132,7 +75,39 @@ class L1(Regularizer):
         torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=strength)
 
 
-class HoyerSquare(Regularizer):
+@register_regularizer
+class Hoyer(LossTerm):
+    """The sum over layers of sum |w| / sqrt(sum(w^2)): from 1 (one weight is left) to sqrt(n), whatever the scale.
+
+    With S the sum of magnitudes and Q of squares the gradient is (sign(w) - (S / Q) w) / sqrt(Q). A layer of zeros has
+    the term 0 and the gradient zero.
+
+    Yang, Wen, Li: DeepHoyer, arXiv 1908.09979.
+    """
+
+    name = "hoyer"
+    label = "Hoyer"
+    default_strength = 1e-3
+    strength_range = (1e-4, 1e-2)
+
+    def term(self, weights: Tensor) -> Tensor:
+        """The ratio sum |w| / sqrt(sum(w^2)) of one layer."""
+        scaled = weights / _scale(weights)  # as in Hoyer-square
+        squares = scaled.square().sum()
+        # Two guards: the root of zero has no gradient.
+        return torch.where(squares == 0, 0.0, scaled.abs().sum() / _nonzero(squares).sqrt())
+
+    def _add_gradient_(self, weights: list[Tensor], gradients: list[Tensor], strength: float) -> None:
+        for layer, gradient in zip(weights, gradients, strict=True):
+            scale = _scale(layer)
+            scaled = layer / scale
+            squares = _nonzero(scaled.square().sum())
+            direction = torch.sign(scaled).sub_(scaled.mul_(scaled.abs().sum() / squares))
+            gradient.add_(direction.mul_(strength / (scale * squares.sqrt())))
+
+
+@register_regularizer
+class HoyerSquare(LossTerm):
     """The sum over layers of (sum |w|)^2 / sum(w^2): from 1 (one weight is left) to n (all equal), whatever the scale.
 
     With S the sum of magnitudes and Q of squares the gradient is 2 (S / Q) (sign(w) - (S / Q) w). A layer of zeros has
@@ -142,6 +117,9 @@ class HoyerSquare(Regularizer):
     """
 
     name = "hoyer_square"
+    label = "Hoyer-square"
+    default_strength = 5e-6
+    strength_range = (5e-7, 5e-5)
 
     def term(self, weights: Tensor) -> Tensor:
         """(sum |w|)^2 / sum(w^2) of one layer."""
@@ -161,14 +139,6 @@ class HoyerSquare(Regularizer):
         torch._foreach_sub_(signs, scaled)
         torch._foreach_mul_(signs, [2 * strength * ratio / scale for ratio, scale in zip(ratios, scales, strict=True)])
         torch._foreach_add_(gradients, signs)
-
-
-_TABLE: dict[str, type[Regularizer]] = {kind.name: kind for kind in (WCR, L1, HoyerSquare)}
-
-
-def build_regularizer(config: RegularizerConfig) -> Regularizer | None:
-    """The regularizer that a configuration names; `None` for "none". Its strength is given at each call."""
-    return None if config.name == "none" else _TABLE[config.name]()
 
 
 def _first(layer: Tensor) -> Tensor:
