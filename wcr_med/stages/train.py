@@ -5,7 +5,7 @@ from dataclasses import asdict
 from wcr_med.artefacts import ModelArtefact, save_model
 from wcr_med.models import build_model
 from wcr_med.provenance import provenance
-from wcr_med.regularizers import build_regularizer
+from wcr_med.regularizers import build_regularizer, resolved
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, save_config
@@ -20,6 +20,7 @@ def train_stage(workspace: Workspace) -> None:
     Raises:
         UserError: the data, the split or an earlier state in the folder does not fit the configuration.
     """
+    build_regularizer(workspace.config.regularizer)  # a name or strength that cannot be is refused first of all
     patients = open_patients(workspace)
     if not (workspace.out / "config.yaml").exists():
         save_config(workspace)  # now, so that an interrupted run goes on without --config
@@ -63,7 +64,7 @@ def _train(workspace: Workspace, patients: Patients) -> None:
         "train",
         **asdict(result),
         data_hash=patients.data_hash,
-        regularizer=config.regularizer.model_dump(mode="json"),
+        regularizer=resolved(config.regularizer),
         optimizer=config.optimizer.model_dump(mode="json"),
         loss=config.loss.model_dump(mode="json"),
         training=config.training.model_dump(mode="json"),

@@ -29,6 +29,7 @@ _SCHEMA = 1
 _KEY = "wcr_med_training"
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
+_EXTRA = "extra."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Checkpoint:
         progress: what had been reached.
         model: the network's weights and buffers by name.
         optimizer: the optimizer's tensors as "PARAMETER/SLOT".
+        extras: of `TrainingStep.state`.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Checkpoint:
     progress: Progress
     model: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    extras: dict[str, Tensor]
 
     def check_fingerprint(self, fingerprint: Mapping[str, Any]) -> None:
         """Refuse to go on under other settings than those the state was made with.
@@ -101,14 +104,21 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, progress: Progress, fingerprint: Mapping[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    progress: Progress,
+    fingerprint: Mapping[str, Any],
+    *,
+    extras: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the state; the one that was there becomes the previous one.
+    """Write the state; the one that was there becomes the previous one. `extras` is of `TrainingStep.state`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written. The states that were there stay.
     """
     tensors = {f"{_MODEL}{name}": _plain(tensor) for name, tensor in model.state_dict().items()}
+    tensors |= {f"{_EXTRA}{name}": _plain(tensor) for name, tensor in (extras or {}).items()}
     names = _parameter_names(model, optimizer)
     for index, slots in optimizer.state_dict()["state"].items():
         for slot, value in slots.items():
@@ -189,6 +199,7 @@ def _read(path: Path) -> Checkpoint:
         progress=Progress.from_dict(document["progress"]),
         model=_with_prefix(tensors, _MODEL),
         optimizer=_with_prefix(tensors, _OPTIMIZER),
+        extras=_with_prefix(tensors, _EXTRA),
     )
 
 

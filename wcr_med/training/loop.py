@@ -20,9 +20,7 @@ from wcr_med.data.dataset import TrainingLoader
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.files import explain_os_errors
-from wcr_med.losses import build_loss
-from wcr_med.models import prunable_parameters
-from wcr_med.optimizers import build_optimizer, learning_rate, set_learning_rate
+from wcr_med.optimizers import learning_rate
 from wcr_med.regularizers import Regularizer
 from wcr_med.training.checkpoint import (
     PREVIOUS_NAME,
@@ -36,7 +34,7 @@ from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 from wcr_med.training.progress import EpochRow, Progress
-from wcr_med.training.step import TrainingStep
+from wcr_med.training.step import TrainingStep, build_step
 from wcr_med.training.validation import ValidationScores, validate
 
 BEST_NAME = "best.safetensors"
@@ -88,9 +86,9 @@ def train(
         model: gives logits_N1hw; initialised.
         cache: the slices of all patients of the split.
         split: who trains and who validates.
-        config: the whole run; seed, augment, loss, optimizer, training and regularizer.strength are used here.
+        config: the whole run; seed, augment, loss, optimizer, training and regularizer are used here.
         folder: of this training; made if missing.
-        regularizer: the term that `config.regularizer` names; `None` for none.
+        regularizer: the one that `config.regularizer` names; `None` for none.
         data_hash: of the images (`wcr_med.data.content.content_hash`); a resume with other images is refused.
         resume: go on from the folder's state, if it has one; else what an earlier training left there is deleted.
         log: takes the lines.
@@ -103,18 +101,6 @@ def train(
     with processor_settings(settings.threads), contextlib.ExitStack() as stack:
         processor = choose_processor(settings)
         processor.place_model(model)
-        kernels = prunable_parameters(model)
-        optimizer = build_optimizer(model, config.optimizer)
-        take_step = TrainingStep(
-            model=model,
-            kernels=kernels,
-            loss_of=build_loss(config.loss),
-            optimizer=optimizer,
-            processor=processor,
-            gradient_clip=settings.gradient_clip,
-            regularizer=regularizer,
-            strength=config.regularizer.strength,
-        )
         loader = TrainingLoader(
             cache,
             cache.rows(split.train),
@@ -126,8 +112,9 @@ def train(
         )
         n_steps = len(loader)
         n_warmup = round(settings.warmup_epochs * n_steps)
+        take_step = build_step(model, config, processor, regularizer, n_steps=settings.epochs * n_steps)
         fingerprint = deciding_fields(config) | {"split": split.hash, "data": data_hash, "steps_per_epoch": n_steps}
-        progress = _begin(folder, model, optimizer, fingerprint, resume=resume, log=log)
+        progress = _begin(folder, take_step, fingerprint, resume=resume, log=log)
         log.info("training on %s: %d steps an epoch", processor, n_steps)
         run_log = stack.enter_context(
             open_run_log(folder, progress, n_epochs=settings.epochs, n_steps=n_steps, log=log)
@@ -140,13 +127,12 @@ def train(
             model.train()
             for step, (images_NChw, masks_N1hw) in enumerate(loader.epoch(epoch), start=epoch * n_steps):
                 rate = learning_rate(step, settings.epochs * n_steps, n_warmup, config.optimizer.learning_rate)
-                set_learning_rate(optimizer, rate)
-                losses.add(take_step(images_NChw, masks_N1hw))
+                losses.add(take_step(images_NChw, masks_N1hw, step=step, rate=rate))
                 n_images += len(images_NChw)
                 run_log.step()
 
             mean_loss, trained = losses.mean(), time.perf_counter()
-            norm, terms = _measure(kernels, regularizer, step=(epoch + 1) * n_steps)
+            norm, terms = _measure(take_step.kernels, regularizer, step=(epoch + 1) * n_steps)
             scores = ValidationScores()
             if (epoch + 1) % settings.validate_every == 0 or epoch + 1 == settings.epochs:
                 scores = validate(model, cache, split.validation, processor, batch_size=2 * settings.batch_size)
@@ -163,7 +149,7 @@ def train(
             )
             if progress.note(row, terms, validated=scores.measured):
                 save_weights(folder / BEST_NAME, model)
-            save_checkpoint(folder, model, optimizer, progress, fingerprint)
+            save_checkpoint(folder, model, take_step.optimizer, progress, fingerprint, extras=take_step.state())
             run_log.epoch(progress)
 
         save_weights(folder / LAST_NAME, model)
@@ -209,8 +195,7 @@ class _Losses:
 
 def _begin(
     folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    take_step: TrainingStep,
     fingerprint: Mapping[str, Any],
     *,
     resume: bool,
@@ -222,7 +207,8 @@ def _begin(
         _clear(folder)
         return Progress()
     checkpoint.check_fingerprint(fingerprint)
-    checkpoint.restore(model, optimizer)
+    checkpoint.restore(take_step.model, take_step.optimizer)
+    take_step.load_state(checkpoint.extras)
     log.info("resumed after epoch %d from %s", checkpoint.progress.epochs_done, checkpoint.path)
     return checkpoint.progress
 

@@ -1,21 +1,25 @@
 """One step of training."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from wcr_med.losses import Loss
-from wcr_med.regularizers import Regularizer
+from wcr_med.config import Config
+from wcr_med.losses import Loss, build_loss
+from wcr_med.models import prunable_parameters
+from wcr_med.optimizers import Powerpropagation, Robust, build_optimizer, build_robust, set_learning_rate
+from wcr_med.regularizers import Moment, Regularizer, Schedule, WeightStep, strength_and_schedule
 from wcr_med.training.processor import Processor
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStep:
-    """Loss gradient, its norm clipped, the regularizer's gradient added, the optimizer: in this order.
+    """Loss gradient, its norm clipped, the regularizer's gradient added, the optimizer, the regularizer's own step.
 
-    So the clip bounds what the data say, and never the regularizer, whose gradient is far larger at the start.
+    In this order: so the clip bounds what the data say, and never the regularizer, whose gradient is far larger at the
+    start. A robust gradient takes the place of the loss gradient; the regularizer's is always taken at the weights.
 
     Attributes:
         model: gives logits_N1hw; in training mode, on the processor's device.
@@ -24,8 +28,12 @@ class TrainingStep:
         optimizer: over the model's parameters.
         processor: places the batch and decides the precision.
         gradient_clip: largest norm of the loss gradient; 0 for no limit.
+        n_steps: of the whole training; the schedule counts in shares of it.
         regularizer: `None` for none.
-        strength: lambda of the regularizer.
+        strength: of the regularizer, once it has risen.
+        schedule: when it acts.
+        robust: `None` for the plain gradient.
+        power: `None` for no reparameterisation.
     """
 
     model: nn.Module
@@ -34,19 +42,108 @@ class TrainingStep:
     optimizer: torch.optim.Optimizer
     processor: Processor
     gradient_clip: float
-    regularizer: Regularizer | None
-    strength: float
+    n_steps: int
+    regularizer: Regularizer | None = None
+    strength: float = 0.0
+    schedule: Schedule = field(default_factory=Schedule)
+    robust: Robust | None = None
+    power: Powerpropagation | None = None
 
-    def __call__(self, images_NChw: Tensor, masks_N1hw: Tensor) -> Tensor:
-        """Take the step; the loss before it, a detached scalar on the device."""
+    def __call__(self, images_NChw: Tensor, masks_N1hw: Tensor, *, step: int, rate: float) -> Tensor:
+        """Take the step; the loss before it, a detached scalar on the device.
+
+        Args:
+            images_NChw: float32.
+            masks_N1hw: float32, 0 and 1.
+            step: counted from 0 over the whole training.
+            rate: learning rate of this step.
+        """
+        set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        with self.processor.autocast():
-            logits_N1hw = self.model(self.processor.place(images_NChw))
-        loss = self.loss_of(logits_N1hw.float(), self.processor.place(masks_N1hw))
-        torch.autograd.backward(loss)
+        backward = self._backward(self.processor.place(images_NChw), self.processor.place(masks_N1hw))
+        loss = backward() if self.robust is None else self.robust.gradient_(backward)
         if self.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
-        if self.regularizer is not None:
-            self.regularizer.add_gradient_(self.kernels, self.strength)
+        rise = 0.0 if self.regularizer is None else self.schedule.rise(step, self.n_steps)
+        if self.regularizer is not None and rise:
+            self.regularizer.add_gradient_(self.kernels, self.strength * rise)
+        self._update()
+        if self.regularizer is not None and rise:
+            moment = Moment(step=step, learning_rate=rate, rise=rise)
+            self.regularizer.step_(self.kernels, self.strength, moment)
+            if self.power is not None and isinstance(self.regularizer, WeightStep):
+                self.power.follow_()
+        return loss
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed training needs beside weights and optimizer, by "PART/NAME"."""
+        return {
+            f"{part}/{name}": tensor for part, owner in self._parts().items() for name, tensor in owner.state().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` gave; tensors go to the device."""
+        for part, owner in self._parts().items():
+            own = {
+                key.partition("/")[2]: tensor.to(self.processor.device)
+                for key, tensor in state.items()
+                if key.startswith(f"{part}/")
+            }
+            if own:
+                owner.load_state(own)
+
+    def _parts(self) -> dict[str, Regularizer | Robust | Powerpropagation]:
+        parts = {"regularizer": self.regularizer, "robust": self.robust, "power": self.power}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _backward(self, images_NChw: Tensor, masks_N1hw: Tensor) -> Callable[[], Tensor]:
+        def backward() -> Tensor:
+            with self.processor.autocast():
+                logits_N1hw = self.model(images_NChw)
+            loss = self.loss_of(logits_N1hw.float(), masks_N1hw)
+            torch.autograd.backward(loss)
+            return loss.detach()
+
+        return backward
+
+    def _update(self) -> None:
+        if self.power is None:
+            self.optimizer.step()
+            return
+        self.power.to_theta_()
         self.optimizer.step()
-        return loss.detach()
+        self.power.to_weights_()
+
+
+def build_step(
+    model: nn.Module, config: Config, processor: Processor, regularizer: Regularizer | None, *, n_steps: int
+) -> TrainingStep:
+    """The step that a configuration describes, with a new optimizer.
+
+    Args:
+        model: on the processor's device.
+        config: loss, optimizer, regularizer and training are used.
+        processor: device and precision.
+        regularizer: the one that `config.regularizer` names, or `None`; a caller may give one of its own.
+        n_steps: of the whole training.
+
+    Raises:
+        UserError: the regularizer's strength or schedule is out of range.
+    """
+    kernels = prunable_parameters(model)
+    strength, schedule = strength_and_schedule(config.regularizer)
+    alpha = config.optimizer.powerpropagation
+    return TrainingStep(
+        model=model,
+        kernels=kernels,
+        loss_of=build_loss(config.loss),
+        optimizer=build_optimizer(model, config.optimizer),
+        processor=processor,
+        gradient_clip=config.training.gradient_clip,
+        n_steps=n_steps,
+        regularizer=regularizer,
+        strength=strength,
+        schedule=schedule,
+        robust=build_robust(model, config.optimizer),
+        power=Powerpropagation(kernels, alpha) if alpha > 1 else None,
+    )
