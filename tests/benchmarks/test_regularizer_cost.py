@@ -18,8 +18,9 @@ def test_measures_every_variant(
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *options.split(), str(target)])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     rows = json.loads(target.read_text())["rows"]
-    forms = [f"{name}, {form}" for name in ("wcr", "l1", "hoyer_square") for form in ("reference", "fast")]
-    assert [row["name"] for row in rows] == ["none", *forms]
+    terms = [f"{name}, {form}" for name in ("wcr", "l1", "hoyer", "hoyer_square") for form in ("reference", "fast")]
+    steps = ["wcr_tangential", "wcr_quantile", "gradual_magnitude"]
+    assert [row["name"] for row in rows] == ["none", *terms, *steps, "sam", "cram_plus", "s2sam", "powerpropagation"]
     assert rows[0]["step_ratio"] == 1
     assert all(row["step_s"] > row["term_s"] >= 0 for row in rows)
     assert "the target is at most 3%" in capsys.readouterr().out
