@@ -101,9 +101,11 @@ class Hoyer(LossTerm):
         for layer, gradient in zip(weights, gradients, strict=True):
             scale = _scale(layer)
             scaled = layer / scale
-            squares = _nonzero(scaled.square().sum())
-            direction = torch.sign(scaled).sub_(scaled.mul_(scaled.abs().sum() / squares))
-            gradient.add_(direction.mul_(strength / (scale * squares.sqrt())))
+            squares = scaled.square().sum()
+            divisor = _nonzero(squares)
+            direction = torch.sign(scaled).sub_(scaled.mul_(scaled.abs().sum() / divisor))
+            # Where the squares underflow the term is 0, and so is its gradient.
+            gradient.add_(direction.mul_(torch.where(squares == 0, 0.0, strength / (scale * divisor.sqrt()))))
 
 
 @register_regularizer
