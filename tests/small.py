@@ -13,7 +13,7 @@ def small_config(root: Path, cache: Path) -> Config:
         "preprocess": {"height": 32, "width": 32},
         "model": {"features": 2},
         "training": {"epochs": 2, "batch_size": 8, "loader_workers": 0, "threads": 1, "precision": "fp32"},
-        "pruning": {"ladder": [0.0, 0.9], "reestimate_slices": 32},
+        "pruning": {"ladder": [0.0, 0.9], "repair_slices": 32},
         "evaluation": {"resamples": 50},
         "export": {"parity_slices": 8},
     }

@@ -96,7 +96,7 @@ def prune(
 ) -> None:
     """Prune the dense network once, without retraining; writes models/pruned-90.safetensors and its mask.
 
-    The score and the re-estimation of batch-norm statistics are fields of the configuration (section pruning).
+    The score and the repair afterwards are fields of the configuration (section pruning).
     """
     from wcr_med.stages.prune import prune_stage
     from wcr_med.stages.run import plan

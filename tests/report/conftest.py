@@ -18,6 +18,7 @@ from wcr_med.report import (
 )
 
 CONFIG = EvaluationConfig(resamples=50)
+REPAIR = ("reestimate_statistics",)
 
 
 def square(top, size, *, slices=4, side=32):
@@ -40,8 +41,8 @@ def result_of(shifts, *, threshold=0.5):
 
 
 def document_of(dense, pruned, **changes):
-    ladder = [LadderRow.from_result(dense, sparsity=0.0, reestimated=False)]
-    ladder += [LadderRow.from_result(pruned, sparsity=s, reestimated=r) for s in (0.9, 0.985) for r in (True, False)]
+    ladder = [LadderRow.from_result(dense, sparsity=0.0)]
+    ladder += [LadderRow.from_result(pruned, sparsity=s, repair=r) for s in (0.9, 0.985) for r in (REPAIR, ())]
     fields = {
         "title": "A made-up run",
         "command": "wcr-med run --config configs/phantom.yaml --out runs/phantom",
@@ -67,7 +68,7 @@ def document_of(dense, pruned, **changes):
         ),
         "dense": NetworkSummary.from_result(dense, name="dense", sparsity_prunable=0.0, sparsity_all=0.0),
         "pruned": NetworkSummary.from_result(
-            pruned, name="pruned-90", sparsity_prunable=0.9, sparsity_all=0.8973, reestimated=True
+            pruned, name="pruned-90", sparsity_prunable=0.9, sparsity_all=0.8973, repair=REPAIR
         ),
         "paired": compare_paired(dense, pruned, CONFIG),
         "ladder": tuple(ladder),

@@ -13,10 +13,10 @@ from wcr_med.evaluation import evaluate_patients
 from wcr_med.report import LadderRow, PatientCase, Score, draw_patients, draw_sparsity, load_cases, pick_patients
 
 
-def rung(sparsity, value, *, reestimated=False, spread=0.05):
+def rung(sparsity, value, *, repair=(), spread=0.05):
     bounds = (None, None) if spread is None else (value - spread, value + spread)
     score = Score(value=value, low=bounds[0], high=bounds[1], n_patients=9, method="BCa")
-    return LadderRow(sparsity=sparsity, reestimated=reestimated, threshold=0.5, dice_patient=score, f1_pooled=score)
+    return LadderRow(sparsity=sparsity, repair=repair, threshold=0.5, dice_patient=score, f1_pooled=score)
 
 
 def case(label, reference_SHW, prediction_SHW, *, channels=3, aspect=1.0):
@@ -46,7 +46,9 @@ def check_pair(paths):
 @pytest.mark.parametrize("spread", [0.05, None])
 def test_sparsity_is_drawn_and_the_same_facts_give_the_same_file(tmp_path, spread):
     ladder = [
-        rung(s, 0.8 - 0.5 * s, reestimated=r, spread=spread) for s in (0.0, 0.5, 0.9, 0.98) for r in (False, True)
+        rung(s, 0.8 - 0.5 * s, repair=r, spread=spread)
+        for s in (0.0, 0.5, 0.9, 0.98)
+        for r in ((), ("reestimate_statistics",))
     ]
     svg, png = check_pair(draw_sparsity(ladder, tmp_path / "new" / "sparsity"))
     assert (svg.name, png.name) == ("sparsity.svg", "sparsity.png")

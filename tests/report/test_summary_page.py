@@ -137,7 +137,7 @@ def test_the_page_is_one_page(document):
 def test_summary_json_holds_the_same(document, tmp_path):
     write_summary(tmp_path, document)
     stored = json.loads((tmp_path / "summary.json").read_text())
-    assert stored["schema_version"] == 1
+    assert stored["schema_version"] == 2
     assert "research use only" in stored["notice"]
     assert stored["pruned"]["scores"]["dice_patient"]["value"] == document.pruned.scores["dice_patient"].value
     assert stored["export"]["times_smaller"] == 7.8

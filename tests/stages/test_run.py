@@ -83,11 +83,11 @@ def test_the_summary_shows_every_rung_and_its_pictures(finished: Workspace) -> N
     text = (finished.out / "summary.md").read_text()
     assert "Not a medical device" in text
     summary = json.loads((finished.out / "summary.json").read_text())
-    assert [(row["sparsity"], row["reestimated"]) for row in summary["ladder"]] == [
-        (0.0, False),
-        (0.0, True),
-        (0.9, False),
-        (0.9, True),
+    assert [(row["sparsity"], row["repair"]) for row in summary["ladder"]] == [
+        (0.0, []),
+        (0.0, ["reestimate_statistics"]),
+        (0.9, []),
+        (0.9, ["reestimate_statistics"]),
     ]
     for figure in ("sparsity", "patients"):
         assert (finished.out / "figures" / f"{figure}.png").stat().st_size > 1000
@@ -95,7 +95,7 @@ def test_the_summary_shows_every_rung_and_its_pictures(finished: Workspace) -> N
 
 
 def test_the_ladder_agrees_with_the_stations(finished: Workspace) -> None:
-    rung = EvaluationResult.load(finished.out / "ladder" / "90-reestimated" / "metrics.json")
+    rung = EvaluationResult.load(finished.out / "ladder" / "90-repaired" / "metrics.json")
     alone = EvaluationResult.load(finished.evaluation_folder("pruned-90") / "metrics.json")
     assert rung.threshold == alone.threshold
     assert [row.dice for row in rung.rows] == pytest.approx([row.dice for row in alone.rows], nan_ok=True)
@@ -109,7 +109,7 @@ def test_a_second_run_keeps_everything(finished: Workspace, tmp_path: Path) -> N
 
 
 def test_another_sparsity_leaves_the_dense_network_alone(finished: Workspace, tmp_path: Path) -> None:
-    workspace = copied(finished, tmp_path / "run", "pruning.sparsity=0.5", "pruning.reestimate_statistics=false")
+    workspace = copied(finished, tmp_path / "run", "pruning.sparsity=0.5", "pruning.repair=[]")
     assert "50.0" in prune_stage(workspace)
     _, artefact = load_model(workspace.model_path("pruned-50"))
     assert "reestimate_statistics" not in [step["step"] for step in artefact.history]

@@ -7,7 +7,7 @@ from typing import Any
 from wcr_med.evaluation.result import SCORE_DEFINITIONS, EvaluationResult, without_nan
 from wcr_med.metrics.averages import DEFINITIONS, Average
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NOTICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -112,7 +112,7 @@ class NetworkSummary:
     Attributes:
         name: "dense", "pruned-90".
         sparsity_prunable: share of zeros among prunable weights; `sparsity_all` among all parameters.
-        reestimated: batch-norm statistics were re-estimated after pruning.
+        repair: names of the steps that followed pruning, in order; empty for none.
         threshold: chosen on validation patients, or set in the configuration.
         scores: every average by name.
         n_both_empty: patients without a Dice: nothing to find, nothing found.
@@ -122,7 +122,7 @@ class NetworkSummary:
     name: str
     sparsity_prunable: float
     sparsity_all: float
-    reestimated: bool
+    repair: tuple[str, ...]
     threshold: float
     scores: Mapping[str, Score]
     n_both_empty: int
@@ -136,14 +136,14 @@ class NetworkSummary:
         name: str,
         sparsity_prunable: float,
         sparsity_all: float,
-        reestimated: bool = False,
+        repair: tuple[str, ...] = (),
     ) -> "NetworkSummary":
         """Take threshold and scores from an evaluation."""
         return cls(
             name=name,
             sparsity_prunable=sparsity_prunable,
             sparsity_all=sparsity_all,
-            reestimated=reestimated,
+            repair=repair,
             threshold=result.threshold,
             scores={key: Score.from_average(average) for key, average in result.averages.items()},
             n_both_empty=result.n_both_empty,
@@ -157,23 +157,23 @@ class LadderRow:
 
     Attributes:
         sparsity: share of prunable weights set to zero, in [0, 1).
-        reestimated: batch-norm statistics were re-estimated after pruning.
+        repair: names of the steps that followed pruning, in order; empty for none.
         threshold: chosen for this network on validation patients.
         dice_patient: on test patients; `f1_pooled` likewise.
     """
 
     sparsity: float
-    reestimated: bool
+    repair: tuple[str, ...]
     threshold: float
     dice_patient: Score
     f1_pooled: Score
 
     @classmethod
-    def from_result(cls, result: EvaluationResult, *, sparsity: float, reestimated: bool) -> "LadderRow":
+    def from_result(cls, result: EvaluationResult, *, sparsity: float, repair: tuple[str, ...] = ()) -> "LadderRow":
         """Take threshold and scores from an evaluation."""
         return cls(
             sparsity=sparsity,
-            reestimated=reestimated,
+            repair=repair,
             threshold=result.threshold,
             dice_patient=Score.from_average(result.averages["dice_patient"]),
             f1_pooled=Score.from_average(result.averages["f1_pooled"]),

@@ -23,6 +23,7 @@ from wcr_med.evaluation.evaluate import load_prediction
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.files import atomic_path
 from wcr_med.metrics.counts import count
+from wcr_med.pruning import repair_in_words
 from wcr_med.report.document import LadderRow, Score
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,7 @@ class PatientCase:
 
 
 def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
-    """Draw Dice against sparsity, with and without re-estimated statistics, as `stem`.svg and `stem`.png.
+    """Draw Dice against sparsity, as pruned and repaired, as `stem`.svg and `stem`.png.
 
     The axis is logarithmic in the weights kept, so that the rungs above 90 % have room. Bars are the intervals.
     """
@@ -154,16 +155,13 @@ def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predic
 
 
 def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
-    lines = (
-        (True, "statistics re-estimated", _BLUE, "o", "-"),
-        (False, "statistics as trained", _VERMILLION, "s", "--"),
-    )
-    for reestimated, label, colour, marker, style in lines:
-        rows = sorted((row for row in ladder if row.reestimated == reestimated), key=lambda row: row.sparsity)
+    lines = ((True, _BLUE, "o", "-"), (False, _VERMILLION, "s", "--"))
+    for repaired, colour, marker, style in lines:
+        rows = sorted((row for row in ladder if bool(row.repair) == repaired), key=lambda row: row.sparsity)
         if not rows:
             continue
         scores: list[Score] = [getattr(row, name) for row in rows]
-        shift = 1.02 if reestimated else 1 / 1.02  # error bars side by side, not on top of each other
+        shift = 1.02 if repaired else 1 / 1.02  # error bars side by side, not on top of each other
         kept = np.array([100 * (1 - row.sparsity) for row in rows]) * shift
         values = np.array([score.value for score in scores])
         low = np.array([values[i] if score.low is None else score.low for i, score in enumerate(scores)])
@@ -173,14 +171,14 @@ def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
             kept,
             values,
             yerr=errors,
-            label=label,
+            label=repair_in_words(rows[0].repair),
             color=colour,
             marker=marker,
             linestyle=style,
             capsize=3,
             elinewidth=1,
         )
-    dense = [getattr(row, name).value for row in ladder if row.sparsity == 0 and not row.reestimated]
+    dense = [getattr(row, name).value for row in ladder if row.sparsity == 0 and not row.repair]
     if dense:
         axes.axhline(dense[0], color=_GREY, linewidth=1, linestyle=":", label="dense")
     sparsities = sorted({row.sparsity for row in ladder})

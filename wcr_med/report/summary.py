@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wcr_med.files import write_json, write_text
+from wcr_med.pruning import repair_in_words
 from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score, SummaryDocument
 
 SPARSITY_FIGURE = Path("figures/sparsity.png")
@@ -56,7 +57,7 @@ def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -
         _paired(document),
         "## Sparsity against Dice",
         _ladder_table(document.ladder),
-        _LADDER_NOTE,
+        _ladder_note(document.ladder),
         *([f"![Dice against sparsity]({SPARSITY_FIGURE.as_posix()})"] if SPARSITY_FIGURE in figures else []),
         *([f"![Best, median and worst patient]({PATIENTS_FIGURE.as_posix()})"] if PATIENTS_FIGURE in figures else []),
         *_export(document),
@@ -70,10 +71,28 @@ def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-_LADDER_NOTE = (
-    "Dice per patient (mean) and of all pixels together, each network at its own threshold; in brackets the interval. "
-    '"Re-estimated": batch-norm statistics measured anew on training slices after pruning, no weight changed.'
-)
+_REPAIR_NOTES = {
+    "reestimate_statistics": "batch-norm statistics measured anew on training slices after pruning, no weight changed",
+    "match_variance": "every channel's mean and spread on training slices set back to what they were in the dense"
+    " network, by one factor and one offset a channel",
+    "tune_biases": "biases and normalisation parameters alone trained for a moment on training slices, no kernel"
+    " changed",
+}
+
+
+def _ladder_note(ladder: Sequence[LadderRow]) -> str:
+    text = (
+        "Dice per patient (mean) and of all pixels together, each network at its own threshold; in brackets the "
+        "interval."
+    )
+    for name in _repair_of(ladder):
+        words = repair_in_words([name])
+        text += f" {words[0].upper()}{words[1:]}: {_REPAIR_NOTES[name]}."
+    return text
+
+
+def _repair_of(ladder: Sequence[LadderRow]) -> tuple[str, ...]:
+    return next((row.repair for row in ladder if row.repair), ())
 
 
 def _headline(document: SummaryDocument) -> str:
@@ -107,7 +126,7 @@ def _score_table(document: SummaryDocument) -> str:
 
 
 def _network_name(network: NetworkSummary) -> str:
-    return f"{network.name}, re-estimated statistics" if network.reestimated else network.name
+    return f"{network.name}, {repair_in_words(network.repair)}" if network.repair else network.name
 
 
 def _paired(document: SummaryDocument) -> str:
@@ -135,16 +154,16 @@ def _paired(document: SummaryDocument) -> str:
 
 
 def _ladder_table(ladder: Sequence[LadderRow]) -> str:
-    by_rung = {(row.sparsity, row.reestimated): row for row in ladder}
+    by_rung = {(row.sparsity, row.repair): row for row in ladder}
+    repairs = sorted({row.repair for row in ladder}, key=bool)
     rows = []
     for sparsity in sorted({row.sparsity for row in ladder}):
-        plain, repaired = by_rung.get((sparsity, False)), by_rung.get((sparsity, True))
-        cells = [with_interval(row.dice_patient) if row else "-" for row in (plain, repaired)] + [
-            _number(row.f1_pooled.value, 3) if row else "-" for row in (plain, repaired)
-        ]
+        rungs = [by_rung.get((sparsity, repair)) for repair in repairs]
+        cells = [with_interval(row.dice_patient) if row else "-" for row in rungs]
+        cells += [_number(row.f1_pooled.value, 3) if row else "-" for row in rungs]
         rows.append([_percent(sparsity), *cells])
-    header = ["Sparsity", "`dice_patient`", "`dice_patient`, re-estimated", "`f1_pooled`", "`f1_pooled`, re-estimated"]
-    return _table(header, rows)
+    header = [f"`{score}`, {repair_in_words(repair)}" for score in ("dice_patient", "f1_pooled") for repair in repairs]
+    return _table(["Sparsity", *header], rows)
 
 
 def _export(document: SummaryDocument) -> Iterable[str]:

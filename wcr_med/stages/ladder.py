@@ -1,4 +1,4 @@
-"""Sparsity against Dice: each sparsity with and without re-estimated statistics, on test patients."""
+"""Sparsity against Dice: each sparsity as pruned and repaired, on test patients."""
 
 import logging
 from functools import partial
@@ -7,6 +7,7 @@ from typing import Any
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
+from wcr_med.pruning import repair_in_words
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_predictor, require_model
 from wcr_med.stages.prune import pruned_copy
@@ -17,36 +18,42 @@ log = logging.getLogger(__name__)
 
 
 def ladder_stage(workspace: Workspace) -> None:
-    """Score every rung of `pruning.ladder`; each rung is a folder with its metrics.json, done once.
+    """Score every rung of `pruning.ladder`, without and with the steps of `pruning.repair`; each is done once.
 
-    Every rung starts from the dense network, and chooses its own threshold on validation patients.
+    Each rung starts from the dense network, and chooses its own threshold on validation patients.
     """
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
     open_dense(workspace, patients.split)[1].refuse_leak(patients.split.test)
     for sparsity in workspace.config.pruning.ladder:
-        for reestimate in (False, True):
-            folder = rung_folder(workspace, sparsity, reestimate=reestimate)
+        for repair in repairs(workspace):
+            folder = rung_folder(workspace, sparsity, repaired=bool(repair))
             workspace.once(
                 f"ladder-{folder.name}",
-                key=_key(workspace, patients, sparsity, reestimate=reestimate),
+                key=_key(workspace, patients, sparsity, repair),
                 inputs=[dense],
                 outputs=[folder / "metrics.json"],
-                work=partial(_score, workspace, patients, sparsity, reestimate, folder),
+                work=partial(_score, workspace, patients, sparsity, repair, folder),
             )
 
 
-def rung_folder(workspace: Workspace, sparsity: float, *, reestimate: bool) -> Path:
+def repairs(workspace: Workspace) -> tuple[tuple[str, ...], ...]:
+    """What each sparsity is scored with: no repair, then `pruning.repair` unless that is empty."""
+    repair = workspace.config.pruning.repair
+    return ((), repair) if repair else ((),)
+
+
+def rung_folder(workspace: Workspace, sparsity: float, *, repaired: bool) -> Path:
     """Where one rung's scores lie."""
-    return workspace.out / "ladder" / (f"{100 * sparsity:.6g}" + ("-reestimated" if reestimate else ""))
+    return workspace.out / "ladder" / (f"{100 * sparsity:.6g}" + ("-repaired" if repaired else ""))
 
 
-def _key(workspace: Workspace, patients: Patients, sparsity: float, *, reestimate: bool) -> dict[str, Any]:
+def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tuple[str, ...]) -> dict[str, Any]:
     config = workspace.config
     return {
         "sparsity": sparsity,
         "score": config.pruning.score,
-        "reestimate_slices": config.pruning.reestimate_slices if reestimate else 0,
+        "repair": [*repair, config.pruning.repair_slices] if repair else [],
         "sampling": [config.seed, config.training.other_per_tumour],
         "evaluation": config.evaluation.model_dump(mode="json"),
         "split": patients.split.hash,
@@ -54,11 +61,11 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, *, reestimat
     }
 
 
-def _score(workspace: Workspace, patients: Patients, sparsity: float, reestimate: bool, folder: Path) -> None:
+def _score(workspace: Workspace, patients: Patients, sparsity: float, repair: tuple[str, ...], folder: Path) -> None:
     config = workspace.config
     cache = open_cache(workspace, patients)
     dense = open_dense(workspace, patients.split)
-    model, artefact, _ = pruned_copy(workspace, cache, patients, dense, sparsity=sparsity, reestimate=reestimate)
+    model, artefact, _ = pruned_copy(workspace, cache, patients, dense, sparsity=sparsity, repair=repair)
     artefact = with_threshold(workspace, patients, model, artefact)
     if artefact.threshold is None:
         raise UserError("no operating threshold was chosen; set evaluation.threshold")
@@ -74,9 +81,9 @@ def _score(workspace: Workspace, patients: Patients, sparsity: float, reestimate
     )
     result.save(folder)
     log.info(
-        "%g %% sparsity%s: dice_patient %.4f, f1_pooled %.4f",
+        "%g %% sparsity, %s: dice_patient %.4f, f1_pooled %.4f",
         100 * sparsity,
-        ", statistics re-estimated" if reestimate else "",
+        repair_in_words(repair),
         result.value("dice_patient"),
         result.value("f1_pooled"),
     )

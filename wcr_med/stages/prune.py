@@ -1,23 +1,19 @@
 """Prune the dense network once."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from wcr_med.artefacts import ModelArtefact, save_model
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import balanced_rows
+from wcr_med.losses import build_loss
 from wcr_med.models import sparsity as measure_sparsity
-from wcr_med.pruning import Mask, make_mask, prune_, reestimate_statistics_
+from wcr_med.pruning import Calibration, Mask, calibration_slices, make_mask, prune_, repair_
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, require_model
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 from wcr_med.training.processor import choose_processor
-
-_BATCH = 32
 
 
 def prune_stage(workspace: Workspace) -> str:
@@ -60,36 +56,44 @@ def pruned_copy(
     dense: tuple[nn.Module, ModelArtefact],
     *,
     sparsity: float,
-    reestimate: bool,
+    repair: tuple[str, ...],
 ) -> tuple[nn.Module, ModelArtefact, Mask]:
     """Prune the given network in place and repair it; the artefact records each step. No threshold is chosen yet.
 
-    The network may end on another device than the CPU.
+    Args:
+        workspace: its configuration decides the score; seed, loss and sampling are those of training.
+        cache: prepared slices.
+        patients: those of the training partition are looked at.
+        dense: the network to prune.
+        sparsity: share of prunable weights to remove.
+        repair: steps afterwards, of `wcr_med.pruning.repair_`, in this order.
+
+    Returns:
+        The network, which may have ended on another device than the CPU, its artefact, and the mask.
     """
     model, artefact = dense
     config = workspace.config.pruning
     mask = make_mask(model, config.score, sparsity)
     artefact = artefact.with_step("prune", score=config.score, **prune_(model, mask).to_dict())
-    if reestimate:
-        device = choose_processor(workspace.config.training).device
-        images = (batch.to(device) for batch in training_images(workspace, cache, patients))
-        report = reestimate_statistics_(model.to(device), images)
-        artefact = artefact.with_step("reestimate_statistics", **report)
+    for record in repair_(model, repair, open_calibration(workspace, cache, patients)):
+        artefact = artefact.with_step(**record)
     return model, artefact, mask
 
 
-def training_images(workspace: Workspace, cache: SliceCache, patients: Patients) -> Iterator[Tensor]:
-    """Batches of normalised training slices, without augmentation, in the balance that training used."""
+def open_calibration(workspace: Workspace, cache: SliceCache, patients: Patients) -> Calibration:
+    """The `pruning.repair_slices` training slices that scores and repair steps look at, and the training loss."""
     config = workspace.config
-    rows = balanced_rows(
-        cache,
-        cache.rows(patients.split.train),
-        other_per_tumour=config.training.other_per_tumour,
-        seed=config.seed,
-        epoch=0,
-    )[: config.pruning.reestimate_slices]
-    for start in range(0, len(rows), _BATCH):
-        yield torch.from_numpy(cache.images_NChw[rows[start : start + _BATCH]]).float()
+    return Calibration(
+        batches=lambda: calibration_slices(
+            cache,
+            cache.rows(patients.split.train),
+            n_slices=config.pruning.repair_slices,
+            seed=config.seed,
+            other_per_tumour=config.training.other_per_tumour,
+        ),
+        loss_of=build_loss(config.loss),
+        device=choose_processor(config.training).device,
+    )
 
 
 def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
@@ -100,7 +104,7 @@ def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
         patients,
         open_dense(workspace, patients.split),
         sparsity=config.sparsity,
-        reestimate=config.reestimate_statistics,
+        repair=config.repair,
     )
     artefact = with_threshold(workspace, patients, model, artefact)
     mask.save(_mask_path(target))

@@ -8,6 +8,8 @@ from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
 from wcr_med.errors import UserError
 from wcr_med.export import require_accelerator
+from wcr_med.pruning import repair_in_words
+from wcr_med.regularizers import strength_and_schedule
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
 from wcr_med.stages.inputs import check_data
@@ -81,20 +83,19 @@ def _data_line(config: Config) -> str:
 def _steps(workspace: Workspace) -> dict[str, str]:
     config, out = workspace.config, workspace.out
     pruned = pruned_name(config.pruning.sparsity)
-    regularizer = config.regularizer
-    term = (
-        "no regularizer" if regularizer.name == "none" else f"{regularizer.name} of strength {regularizer.strength:g}"
-    )
-    repair = "then re-estimate batch-norm statistics" if config.pruning.reestimate_statistics else "no repair"
+    strength, _ = strength_and_schedule(config.regularizer)
+    name = config.regularizer.name
+    term = "no regularizer" if name == "none" else f"{name} of strength {strength:g}"
+    mended = repair_in_words(config.pruning.repair) if config.pruning.repair else ""
     second = ", and a second file tuned on this machine" if config.export.accelerate else ""
     rungs = ", ".join(f"{100 * rung:g}" for rung in config.pruning.ladder)
     return {
         "check": f"audit every file, write {out / 'audit.json'}, stop at an error",
         "train": f"{config.model.name}, {config.training.epochs} epochs, {config.optimizer.name}, {term};"
         f" write {workspace.model_path(DENSE)}",
-        "prune": f"one-shot, {config.pruning.score} to {config.pruning.sparsity:.6g}, {repair};"
+        "prune": f"one-shot, {config.pruning.score} to {config.pruning.sparsity:.6g}, {mended or 'no repair'};"
         f" write {workspace.model_path(pruned)}",
-        "ladder": f"score sparsities {rungs} %, with and without re-estimated statistics",
+        "ladder": f"score sparsities {rungs} %, as pruned" + (f", and {mended}" if mended else ""),
         "evaluate": f"test patients, {DENSE} and {pruned}; write {out / 'evaluation'}",
         "export": f"ONNX, storage {config.export.storage}, values {config.export.values}, checked against PyTorch"
         f"{second}; write {out / 'export'}",

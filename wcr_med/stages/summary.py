@@ -24,7 +24,7 @@ from wcr_med.report.figures import draw_patients, draw_sparsity, load_cases
 from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summary
 from wcr_med.stages.export import manifest_path
 from wcr_med.stages.inputs import Patients, open_patients
-from wcr_med.stages.ladder import rung_folder
+from wcr_med.stages.ladder import repairs, rung_folder
 from wcr_med.stages.networks import open_model
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
@@ -71,7 +71,7 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
             name=pruned_id,
             sparsity_prunable=pruned_report.sparsity_prunable,
             sparsity_all=pruned_report.sparsity_all,
-            reestimated=_step(pruned, "reestimate_statistics") is not None,
+            repair=tuple(name for name in config.pruning.repair if _step(pruned, name) is not None),
         ),
         paired=compare_paired(dense_result, pruned_result, config.evaluation, seed=config.seed),
         ladder=ladder,
@@ -91,12 +91,12 @@ def _open(workspace: Workspace, name: str) -> tuple[ModelArtefact, SparsityRepor
 def _ladder(workspace: Workspace) -> tuple[LadderRow, ...]:
     return tuple(
         LadderRow.from_result(
-            EvaluationResult.load(rung_folder(workspace, sparsity, reestimate=reestimate) / "metrics.json"),
+            EvaluationResult.load(rung_folder(workspace, sparsity, repaired=bool(repair)) / "metrics.json"),
             sparsity=sparsity,
-            reestimated=reestimate,
+            repair=repair,
         )
         for sparsity in workspace.config.pruning.ladder
-        for reestimate in (False, True)
+        for repair in repairs(workspace)
     )
 
 
