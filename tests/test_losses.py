@@ -28,12 +28,13 @@ def test_dice_of_an_undecided_network_is_that_of_the_formula() -> None:
     assert loss.item() == pytest.approx(1 - (2 * 0.5 * 4 + _S) / (0.5 * 16 + 4 + _S), rel=1e-6)
 
 
-def test_dice_is_averaged_over_slices_not_pooled() -> None:
+@pytest.mark.parametrize(("over", "expected"), [("slice", (0 + 1) / 2), ("batch", 1 - 2 * 16 / (32 + 16))])
+def test_dice_is_that_of_each_slice_or_of_the_batch(over: str, expected: float) -> None:
     target = torch.zeros(2, 1, 4, 4)
     target[0] = 1
     logits = torch.full_like(target, 40.0)
-    loss = build_loss(LossConfig(dice=1.0, cross_entropy=0.0))(logits, target)
-    assert loss.item() == pytest.approx((0 + 1) / 2, abs=1e-5)
+    loss = build_loss(LossConfig(dice=1.0, cross_entropy=0.0, dice_over=over))(logits, target)
+    assert loss.item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_cross_entropy_alone_is_the_mean_over_pixels() -> None:

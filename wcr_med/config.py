@@ -140,6 +140,9 @@ class LossConfig(_Section):
 
     dice: NotNegative = Field(1.0, description="Weight of the soft Dice loss")
     cross_entropy: NotNegative = Field(1.0, description="Weight of the cross-entropy")
+    dice_over: Literal["batch", "slice"] = Field(
+        "batch", description="Soft Dice of all pixels of a batch together, or the mean over its slices"
+    )
 
     @model_validator(mode="after")
     def _not_both_zero(self) -> Self:
