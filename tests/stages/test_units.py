@@ -23,7 +23,7 @@ def test_times(text: str, milliseconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["40", "1e3", "MB", "1 mb", "1GB", "-1MB", "1,5MB", "", "ms", "1MB2", "infMB"])
 def test_what_is_no_size_names_the_units(text: str) -> None:
-    with pytest.raises(UserError, match="--max-size.*B, kB, MB, KiB, MiB, such as 1MB"):
+    with pytest.raises(UserError, match=r"--max-size.*B, kB, MB, KiB, MiB, such as 1MB"):
         parse_size(text, source="--max-size")
 
 
@@ -41,7 +41,7 @@ def test_nothing_and_endless_are_refused(text: str) -> None:
 @given(st.floats(1, 1e12), st.sampled_from(sorted(BYTES)))
 def test_a_size_in_words_can_be_read_back(value: float, unit: str) -> None:
     n_bytes = parse_size(f"{value:.3f}{unit}", source="")
-    assert parse_size(size_in_words(n_bytes), source="") == pytest.approx(n_bytes, rel=0.01, abs=0.5)
+    assert parse_size(size_in_words(n_bytes), source="") == pytest.approx(n_bytes, rel=0.06, abs=0.5)
 
 
 @given(st.floats(1e-2, 1e5))
