@@ -5,6 +5,7 @@ from wcr_med.export.accelerated import AcceleratedResult, export_accelerated
 from wcr_med.export.channels import remove_dead_channels
 from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
 from wcr_med.export.graph import to_onnx
+from wcr_med.export.measure import MeasuredExport, measure_export
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.sessions import open_session, require_accelerator
@@ -16,6 +17,7 @@ __all__ = [
     "BuiltGraph",
     "ExportResult",
     "LayerChoice",
+    "MeasuredExport",
     "ParityReport",
     "build_graph",
     "decode_kernel",
@@ -23,6 +25,7 @@ __all__ = [
     "export_accelerated",
     "export_model",
     "fold_batch_norm",
+    "measure_export",
     "open_session",
     "parity",
     "remove_dead_channels",

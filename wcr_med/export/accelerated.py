@@ -16,6 +16,7 @@ from wcr_med.errors import UserError
 from wcr_med.export.accelerate import Acceleration, accelerate
 from wcr_med.export.export import ExportResult
 from wcr_med.export.parity import ParityReport, choose_slices, parity
+from wcr_med.export.partition import KernelEncoder
 from wcr_med.export.sessions import require_accelerator
 from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, encode_kernel, store
 from wcr_med.files import atomic_path, sha256_of_file
@@ -80,14 +81,10 @@ def export_accelerated(
         raise UserError("no volumes to time the accelerated file on; the export needs at least one")
     settings = portable.metadata.preprocess
 
-    def encode(kernel: Array, scale_axis: int) -> EncodedKernel:
-        storage: Storage = config.storage if config.storage in OPERATOR_FORMS else "auto"
-        return encode_kernel(kernel, storage=storage, values=config.values, scale_axis=scale_axis)
-
     acceleration = accelerate(
         portable.dense,
-        _sample(first, settings),
-        encode=encode,
+        timing_sample(first, settings),
+        encode=kernel_encoder(config),
         threads=config.accelerate_threads,
         rounds=config.accelerate_rounds,
     )
@@ -116,7 +113,17 @@ def export_accelerated(
     )
 
 
-def _sample(volume: Volume, settings: PreprocessSettings) -> dict[str, Array]:
+def kernel_encoder(config: ExportConfig) -> KernelEncoder:
+    """How the accelerator's kernels are stored: as the portable file's, where the accelerator reads that form."""
+    storage: Storage = config.storage if config.storage in OPERATOR_FORMS else "auto"
+
+    def encode(kernel: Array, scale_axis: int) -> EncodedKernel:
+        return encode_kernel(kernel, storage=storage, values=config.values, scale_axis=scale_axis)
+
+    return encode
+
+
+def timing_sample(volume: Volume, settings: PreprocessSettings) -> dict[str, Array]:
     """One slice as the graph takes it, with lesion where a mask tells which."""
     prepared = prepare(volume.image_SHWC, settings)
     image = np.ascontiguousarray(prepared.image_SChw[choose_slices(volume, 1)])
