@@ -31,12 +31,13 @@ Array = npt.NDArray[Any]
 _BLUE, _VERMILLION, _ORANGE, _SKY, _GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#555555"
 _AIR = 0.1  # of the brightest pixel; air and its noise lie below
 _FLAIR = 1  # of the channels pre-contrast, FLAIR, post-contrast
-_STYLE = {
+STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "svg.hashsalt": "wcr-med",  # element ids in an SVG are random without it
 }
+"""Settings of matplotlib for every figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
 
     The axis is logarithmic in the weights kept, so that the rungs above 90 % have room. Bars are the intervals.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 4.0), layout="constrained")
         panels = figure.subplots(1, 2, sharey=True)
         for axes, name, title in (
@@ -77,7 +78,7 @@ def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
         panels[0].set_ylabel("Dice on test patients")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        return _save(figure, stem)
+        return save_figure(figure, stem)
 
 
 def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]:
@@ -86,13 +87,13 @@ def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]
     The background is FLAIR (channel 1) of a three-channel image, otherwise the first channel. The reference is a solid
     outline, the prediction a dashed one. Without cases the figure says that there is nothing to draw.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         if not cases:
             figure = Figure(figsize=(6.6, 1.0))
             figure.text(
                 0.5, 0.5, "No patient has a Dice score: no lesion, and none predicted.", ha="center", va="center"
             )
-            return _save(figure, stem)
+            return save_figure(figure, stem)
         figure = Figure(figsize=(3.3 * max(len(cases), 2), 7.6), layout="constrained")
         grid = figure.subplots(2, len(cases), squeeze=False)
         for (top, bottom), case in zip(grid.T, cases, strict=True):
@@ -102,7 +103,7 @@ def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]
             Line2D([], [], color=_ORANGE, linewidth=1.8, linestyle=(0, (3, 1.5)), label="prediction"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, handlelength=3)
-        return _save(figure, stem)
+        return save_figure(figure, stem)
 
 
 def pick_patients(result: EvaluationResult) -> tuple[tuple[str, str, float], ...]:
@@ -261,7 +262,8 @@ def _outline(axes: Axes, mask_HW: Array, *, colour: str, width: float, style: An
     lines.set_path_effects([withStroke(linewidth=width + 1, foreground="black")])  # legible on bright lesions too
 
 
-def _save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+def save_figure(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write a figure as `stem`.svg and `stem`.png; drawn with `STYLE`, the same facts give the same SVG."""
     svg, png = stem.with_name(stem.name + ".svg"), stem.with_name(stem.name + ".png")
     with atomic_path(svg) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})  # the same facts give the same file
