@@ -171,17 +171,25 @@ class Found:
     trials: tuple[Trial, ...]
 
 
-def search(bounds: Bounds, measure: Measure, *, cost_weight: float = 0.0, grid: Sequence[float] = GRID) -> Found:
+def search(
+    bounds: Bounds,
+    measure: Measure,
+    *,
+    cost_weight: float = 0.0,
+    others: Sequence[float] = COST_WEIGHTS,
+    grid: Sequence[float] = GRID,
+) -> Found:
     """Find the sparsity that meets the bounds.
 
     A bound on Dice alone: the largest sparsity within it. A bound on size or latency: the smallest sparsity that meets
     all of these, refused where its drop is too large. Where that gives no answer, latency is bounded and `cost_weight`
-    is 0, `COST_WEIGHTS` are tried too; of those that have an answer the smallest drop wins, then the smallest weight.
+    is 0, the `others` are tried too; of those that have an answer the smallest drop wins, then the earlier.
 
     Args:
         bounds: at least one.
         measure: called once a sparsity and cost weight.
         cost_weight: of the configured allocation.
+        others: cost weights that may stand in for it.
         grid: sparsities, ascending, at least one.
 
     Raises:
@@ -194,7 +202,7 @@ def search(bounds: Bounds, measure: Measure, *, cost_weight: float = 0.0, grid: 
     tries = _Tries(bounds, measure, tuple(grid))
     attempts = [tries.attempt(cost_weight)]
     if attempts[0].answer is None and cost_weight == 0 and bounds.max_latency_ms is not None:
-        attempts += [tries.attempt(weight) for weight in COST_WEIGHTS]
+        attempts += [tries.attempt(weight) for weight in others]
     answered = [(one.answer.dice_drop, number) for number, one in enumerate(attempts) if one.answer is not None]
     found = attempts[min(answered)[1]] if answered else tries.nearest(attempts)
     return replace(found, trials=tuple(tries.made.values()))
