@@ -129,6 +129,9 @@ class RegularizerConfig(_Section):
     sparsity: Fraction = Field(
         0.96, description="Final sparsity of wcr_quantile and gradual_magnitude; just above that of pruning"
     )
+    cost_weight: float = Field(
+        0.0, ge=0, le=1, description="wcr_quantile and gradual_magnitude: as pruning.cost_weight, to train for latency"
+    )
     keep_norm: float = Field(
         0.0, ge=0, le=1, description="wcr_quantile: 1 restores each layer's norm after a step, 0 does not"
     )

@@ -121,6 +121,27 @@ def test_the_target_rises_by_the_cubic(rise: float, expected: float) -> None:
     assert WCRQuantile(sparsity=0.8).target(rise) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("kind", [WCRQuantile, GradualMagnitude])
+def test_costs_move_the_threshold_of_each_kernel(kind: type[WCRQuantile] | type[GradualMagnitude]) -> None:
+    weights = torch.linspace(0.1, 1, 100, dtype=torch.float64)
+    parameters = {"cheap": weights.clone(), "dear": weights.clone()}
+    step = kind(sparsity=0.5, cost_weight=0.5)
+    step.prepare({"cheap": 1.0, "dear": 16.0})
+    for number in range(200):
+        step.step_(parameters, 1.0, now(number))
+    left = {name: int((kernel != 0).sum()) for name, kernel in parameters.items()}
+    # |w| / 16^(1/4): a weight of the dear kernel ranks as one half as large.
+    assert sum(left.values()) == pytest.approx(100, abs=2)
+    tau = float(quantile({"cheap": weights, "dear": weights}, 0.5, {"dear": 2.0}))
+    assert left["cheap"] == pytest.approx(int((weights > tau).sum()), abs=2)
+    assert left["dear"] == pytest.approx(int((weights > 2 * tau).sum()), abs=2)
+
+
+def test_costs_that_are_needed_and_missing_are_an_error() -> None:
+    with pytest.raises(ValueError, match="prepare"):
+        WCRQuantile(cost_weight=1.0).step_(kernels(), 0.1, now())
+
+
 def test_keep_norm_restores_each_layer_and_half_of_it_the_root() -> None:
     for share in (0.5, 1.0):
         parameters, plain = kernels(), kernels()

@@ -21,6 +21,7 @@ STATEFUL: list[dict[str, Any]] = [
     {"regularizer": {"name": "wcr_quantile", "strength": 0.3}},
     {"regularizer": {"name": "gradual_magnitude", "strength": 1.0}},
     {"regularizer": {"name": "wcr_tangential", "strength": 1.0}},
+    {"regularizer": {"name": "wcr_quantile", "strength": 0.3, "cost_weight": 1.0}},
     {"optimizer": {"robust": "sam"}},
     {"optimizer": {"robust": "cram_plus"}, "regularizer": {"name": "wcr", "strength": 1e-5}},
     {"optimizer": {"robust": "s2sam", "name": "adamw", "learning_rate": 1e-3}},

@@ -4,7 +4,16 @@ Every network takes images float32 (N, C, h, w) of any size and returns logits (
 """
 
 from wcr_med.models.build import build_model
+from wcr_med.models.costs import layer_costs
 from wcr_med.models.padded import PaddedNetwork
 from wcr_med.models.prunable import LayerSparsity, SparsityReport, prunable_parameters, sparsity
 
-__all__ = ["LayerSparsity", "PaddedNetwork", "SparsityReport", "build_model", "prunable_parameters", "sparsity"]
+__all__ = [
+    "LayerSparsity",
+    "PaddedNetwork",
+    "SparsityReport",
+    "build_model",
+    "layer_costs",
+    "prunable_parameters",
+    "sparsity",
+]

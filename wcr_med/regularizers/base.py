@@ -83,6 +83,14 @@ class Regularizer(ABC):
     def step_(self, parameters: Mapping[str, Tensor], strength: float, moment: Moment) -> None:  # noqa: B027 - a hook
         """What it does to the weights after the optimizer's step; nothing, unless it is a `WeightStep`."""
 
+    @property
+    def needs_costs(self) -> bool:
+        """Whether `prepare` must be called before the first step."""
+        return False
+
+    def prepare(self, costs: Mapping[str, float]) -> None:  # noqa: B027 - a hook
+        """Take what a weight of each kernel costs at inference, by name, as of `wcr_med.models.layer_costs`."""
+
     def state(self) -> dict[str, Tensor]:
         """What a resumed training needs, by name without "/"; empty for most."""
         return {}

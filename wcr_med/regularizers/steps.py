@@ -65,30 +65,51 @@ class _ToQuantile(WeightStep):
 
     With r the schedule's rise, the target is s = sparsity * (1 - (1 - r)^3), and tau the s-quantile of |w| over all
     kernels together, looked at every `REFRESH` steps. The cubic is that of Zhu and Gupta, arXiv 1710.01878.
+
+    With a cost weight c above 0 it is the quantile of |w| / cost^(c / 2), as cost-aware pruning ranks w^2 / cost^c, and
+    each kernel's own threshold is tau * cost^(c / 2): weights of high-resolution layers, which decide the latency, go
+    first. `prepare` gives the costs.
     """
 
     default_schedule = Schedule(start=0.1, ramp=0.3)
 
-    def __init__(self, sparsity: float = 0.96) -> None:
+    def __init__(self, sparsity: float = 0.96, cost_weight: float = 0.0) -> None:
         self.sparsity = sparsity
+        self.cost_weight = cost_weight
+        self._dearness: dict[str, float] = {}
         self._tau: Tensor | None = None
 
     @classmethod
     def from_config(cls, config: RegularizerConfig) -> Self:
-        """With `regularizer.sparsity`."""
-        return cls(sparsity=config.sparsity)
+        """With `regularizer.sparsity` and `regularizer.cost_weight`."""
+        return cls(sparsity=config.sparsity, cost_weight=config.cost_weight)
+
+    @property
+    def needs_costs(self) -> bool:
+        """Whether it weighs them."""
+        return self.cost_weight > 0
+
+    def prepare(self, costs: Mapping[str, float]) -> None:
+        """Take the costs."""
+        self._dearness = {name: cost ** (self.cost_weight / 2) for name, cost in costs.items()}
 
     def target(self, rise: float) -> float:
         """The sparsity aimed at: from 0 at rise 0 to `sparsity` at rise 1."""
         return float(self.sparsity * (1 - (1 - rise) ** 3))
 
-    def _threshold(self, parameters: Mapping[str, Tensor], moment: Moment) -> tuple[Tensor, bool]:
-        """tau, a scalar on the weights' device, and whether it is new."""
+    def _thresholds(self, parameters: Mapping[str, Tensor], moment: Moment) -> tuple[dict[str, Tensor], bool]:
+        """Each kernel's threshold, a scalar on its device, and whether they are new.
+
+        Raises:
+            ValueError: costs are needed, and `prepare` has not given them.
+        """
+        if self.needs_costs and not self._dearness:
+            raise ValueError("cost_weight is above 0: give the costs with prepare() first")
         fresh = self._tau is None or moment.step % REFRESH == 0
         if fresh:
-            self._tau = quantile(parameters, self.target(moment.rise))
+            self._tau = quantile(parameters, self.target(moment.rise), self._dearness)
         assert self._tau is not None
-        return self._tau, fresh
+        return {name: self._tau * self._dearness.get(name, 1.0) for name in parameters}, fresh
 
     def state(self) -> dict[str, Tensor]:
         """The threshold in force."""
@@ -119,17 +140,17 @@ class WCRQuantile(_ToQuantile):
     strength_range = (0.01, 1.0)
     largest_strength = 1.0
 
-    def __init__(self, sparsity: float = 0.96, keep_norm: float = 0.0) -> None:
-        super().__init__(sparsity)
+    def __init__(self, sparsity: float = 0.96, cost_weight: float = 0.0, keep_norm: float = 0.0) -> None:
+        super().__init__(sparsity, cost_weight)
         self.keep_norm = keep_norm
 
     @classmethod
     def from_config(cls, config: RegularizerConfig) -> Self:
-        """With `regularizer.sparsity` and `regularizer.keep_norm`."""
-        return cls(sparsity=config.sparsity, keep_norm=config.keep_norm)
+        """With `regularizer.sparsity`, `regularizer.cost_weight` and `regularizer.keep_norm`."""
+        return cls(sparsity=config.sparsity, cost_weight=config.cost_weight, keep_norm=config.keep_norm)
 
     def term(self, weights: Tensor) -> Tensor:
-        """The penalty of one layer at the threshold in force; 0 before there is one."""
+        """The penalty of one layer at the threshold in force, costs left out; 0 before there is one."""
         tau = torch.zeros((), dtype=weights.dtype, device=weights.device) if self._tau is None else self._tau
         below = torch.minimum(weights.abs(), tau)
         return (tau * below - below.square() / 2).sum()
@@ -137,8 +158,9 @@ class WCRQuantile(_ToQuantile):
     @torch.no_grad()
     def step_(self, parameters: Mapping[str, Tensor], strength: float, moment: Moment) -> None:
         """The step above on every layer."""
-        tau, _ = self._threshold(parameters, moment)
-        for weights in parameters.values():
+        taus, _ = self._thresholds(parameters, moment)
+        for name, weights in parameters.items():
+            tau = taus[name]
             norm = torch.linalg.vector_norm(weights) if self.keep_norm else None
             magnitude = weights.abs()
             # Above tau the second is the larger one, so the minimum leaves those weights as they are.
@@ -165,8 +187,8 @@ class GradualMagnitude(_ToQuantile):
     strength_range = (1.0, 1.0)
     largest_strength = 1.0
 
-    def __init__(self, sparsity: float = 0.96) -> None:
-        super().__init__(sparsity)
+    def __init__(self, sparsity: float = 0.96, cost_weight: float = 0.0) -> None:
+        super().__init__(sparsity, cost_weight)
         self._keep: dict[str, Tensor] = {}
 
     def term(self, weights: Tensor) -> Tensor:
@@ -177,10 +199,10 @@ class GradualMagnitude(_ToQuantile):
     def step_(self, parameters: Mapping[str, Tensor], strength: float, moment: Moment) -> None:
         """Mask anew where it is time, and hold the mask."""
         del strength
-        tau, fresh = self._threshold(parameters, moment)
+        taus, fresh = self._thresholds(parameters, moment)
         for name, weights in parameters.items():
             if fresh:
-                kept = weights.abs() > tau
+                kept = weights.abs() > taus[name]
                 self._keep[name] = kept & self._keep[name] if name in self._keep else kept
             weights.mul_(self._keep[name])
 
@@ -195,16 +217,20 @@ class GradualMagnitude(_ToQuantile):
 
 
 @torch.no_grad()
-def quantile(parameters: Mapping[str, Tensor], share: float) -> Tensor:
+def quantile(parameters: Mapping[str, Tensor], share: float, dearness: Mapping[str, float] | None = None) -> Tensor:
     """The magnitude at or below which a share of all weights lies: the round(share * n)-th smallest of n.
 
     Args:
         parameters: kernels by name, at least one weight in all, on one device.
         share: 0 to 1; where it rounds to no weight the result is 0.
+        dearness: by name, what the magnitudes of a kernel are divided by; 1 where it stands not.
 
     Returns:
         A scalar on that device.
     """
-    every = torch.cat([weights.detach().abs().reshape(-1) for weights in parameters.values()])
+    magnitudes = [weights.detach().abs().reshape(-1) for weights in parameters.values()]
+    if dearness:
+        torch._foreach_div_(magnitudes, [dearness.get(name, 1.0) for name in parameters])
+    every = torch.cat(magnitudes)
     k = round(share * every.numel())
     return torch.kthvalue(every, k).values if k else every.new_zeros(())

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from wcr_med.config import Config
 from wcr_med.losses import Loss, build_loss
-from wcr_med.models import prunable_parameters
+from wcr_med.models import layer_costs, prunable_parameters
 from wcr_med.optimizers import Powerpropagation, Robust, build_optimizer, build_robust, set_learning_rate
 from wcr_med.regularizers import Moment, Regularizer, Schedule, WeightStep, strength_and_schedule
 from wcr_med.training.processor import Processor
@@ -122,7 +122,7 @@ def build_step(
 
     Args:
         model: on the processor's device.
-        config: loss, optimizer, regularizer and training are used.
+        config: loss, optimizer, regularizer and training are used; for costs, model and preprocess.
         processor: device and precision.
         regularizer: the one that `config.regularizer` names, or `None`; a caller may give one of its own.
         n_steps: of the whole training.
@@ -133,6 +133,9 @@ def build_step(
     kernels = prunable_parameters(model)
     strength, schedule = strength_and_schedule(config.regularizer)
     alpha = config.optimizer.powerpropagation
+    if regularizer is not None and regularizer.needs_costs:
+        grid = config.preprocess
+        regularizer.prepare(layer_costs(model, (config.model.in_channels, grid.height, grid.width)))
     return TrainingStep(
         model=model,
         kernels=kernels,
