@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,12 +20,16 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """A part of a configuration: strict, frozen, and without unknown keys."""
+
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class NiftiConfig(_Section):
+class NiftiConfig(Section):
     """How files are named in a folder of NIfTI volumes: one folder a patient."""
 
     channels: tuple[str, ...] = Field(
@@ -36,7 +40,7 @@ class NiftiConfig(_Section):
     label: str = Field("*_seg.nii.gz", description="Pattern of the label file; every voxel above zero is lesion")
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the images are."""
 
     root: Path = Field(description="Folder with one folder a patient (kaggle_3m, or NIfTI)")
@@ -50,7 +54,7 @@ class DataConfig(_Section):
     )
 
 
-class SplitConfig(_Section):
+class SplitConfig(Section):
     """Which patients train, validate and test. Always by patient, stratified by institution."""
 
     seed: int = Field(0, ge=0, description="Seed of the partition; independent of the run's seed")
@@ -70,7 +74,7 @@ class SplitConfig(_Section):
         return self
 
 
-class PreprocessConfig(_Section):
+class PreprocessConfig(Section):
     """Raw volume to network input. See wcr_med.preprocess.PreprocessSettings."""
 
     height: int = Field(128, ge=16, le=4096, description="Rows of the network's grid")
@@ -82,7 +86,7 @@ class PreprocessConfig(_Section):
     high_percentile: float = Field(99.0, gt=50, le=100, description="Upper clip of the same")
 
 
-class AugmentConfig(_Section):
+class AugmentConfig(Section):
     """Random changes of training slices, drawn anew each epoch."""
 
     enabled: bool = Field(True, description="Off: slices are used as they are")
@@ -97,7 +101,7 @@ class AugmentConfig(_Section):
     noise: float = Field(0.05, ge=0, description="Largest standard deviation of added noise, in spreads")
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The network."""
 
     name: Literal["buda_unet", "monai_unet", "basic_unet", "smp_unet"] = Field("buda_unet", description="Architecture")
@@ -107,7 +111,7 @@ class ModelConfig(_Section):
     encoder_weights: str | None = Field(None, description="Pre-trained encoder weights, smp_unet alone; null: random")
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """When the regularizer acts, in shares of all steps; null: the method's own default."""
 
     start: Fraction | None = Field(None, description="It does nothing before this share of the steps")
@@ -115,7 +119,7 @@ class ScheduleConfig(_Section):
     settle: Fraction | None = Field(None, description="Share of the steps at the end in which it does nothing")
 
 
-class RegularizerConfig(_Section):
+class RegularizerConfig(Section):
     """What concentrates the weights while the network trains."""
 
     name: str = Field(
@@ -138,7 +142,7 @@ class RegularizerConfig(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
 
 
-class LossConfig(_Section):
+class LossConfig(Section):
     """What the network is trained to lower."""
 
     dice: NotNegative = Field(1.0, description="Weight of the soft Dice loss")
@@ -154,7 +158,7 @@ class LossConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """How the weights move."""
 
     name: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum prunes far better than AdamW")
@@ -176,7 +180,7 @@ class OptimizerConfig(_Section):
     )
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """The loop."""
 
     epochs: Count = Field(description="Passes over the balanced set of slices")
@@ -197,7 +201,7 @@ class TrainingConfig(_Section):
 RepairName = Literal["reestimate_statistics", "match_variance", "tune_biases"]
 
 
-class PruningConfig(_Section):
+class PruningConfig(Section):
     """Which weights are removed, and what is repaired afterwards."""
 
     score: Literal["global_magnitude", "layer_magnitude", "lamp", "fisher"] = Field(
@@ -229,7 +233,7 @@ class PruningConfig(_Section):
     )
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What a figure means. See docs/metrics.md."""
 
     threshold: float | Literal["auto"] = Field(
@@ -251,7 +255,7 @@ class EvaluationConfig(_Section):
         return self
 
 
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """The ONNX file."""
 
     storage: Literal["auto", "dense", "gap8", "sparse_value", "rice"] = Field(
@@ -288,7 +292,7 @@ class ExportConfig(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run."""
 
     seed: int = Field(0, ge=0, description="Seed of weights, sampling, augmentation and bootstrap")
@@ -321,19 +325,37 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:
         UserError: the file is missing or not YAML, an assignment has no "=", or a field is unknown, missing or invalid.
             The message names the field, and for an unknown one the nearest that exists.
     """
-    document = _read_yaml(path)
-    for assignment in assignments:
-        _assign(document, assignment)
-    return parse_config(document, source=str(path))
+    return parse_config(read_document(path, assignments), source=str(path))
 
 
 def parse_config(document: dict[str, Any], *, source: str) -> Config:
     """Check a configuration that is already a dictionary; `source` names it in messages."""
+    return check_document(Config, document, source=source)
+
+
+def read_document(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML file and apply `a.b=value` assignments; nothing is checked yet.
+
+    Raises:
+        UserError: the file is missing or not YAML, or an assignment cannot be applied.
+    """
+    document = _read_yaml(path)
+    for assignment in assignments:
+        _assign(document, assignment)
+    return document
+
+
+def check_document(kind: type[_Kind], document: dict[str, Any], *, source: str) -> _Kind:
+    """Check a dictionary against a kind of configuration.
+
+    Raises:
+        UserError: a field is unknown, missing or invalid; the message begins with `source` and names the field.
+    """
     try:
         # JSON mode is strict about types and still takes lists for tuples and text for paths.
-        return Config.model_validate_json(json.dumps(document, default=str))
+        return kind.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error)}") from None
+        raise UserError(f"{source}: {_explain(error, kind)}") from None
     except (ValueError, RecursionError):
         raise UserError(f"{source}: a value holds itself by an alias (*name); write the value out") from None
 
@@ -396,13 +418,13 @@ def _assign(document: dict[str, Any], assignment: str) -> None:
     node[keys[-1]] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     location = [part for part in first["loc"] if isinstance(part, str)]
     dotted = ".".join(location) or "the configuration"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"{dotted} is not a field{_nearest(dotted)}{more}"
+        return f"{dotted} is not a field{_nearest(dotted, kind)}{more}"
     if first["type"] == "missing":
         return f"{dotted} is missing; set it in the file or with --set {dotted}=VALUE{more}"
     message = first["msg"].removeprefix("Value error, ")
@@ -410,21 +432,22 @@ def _explain(error: ValidationError) -> str:
     return f"{dotted}: {message[0].lower()}{message[1:]}{given}{more}"
 
 
-def _nearest(dotted: str) -> str:
+def _nearest(dotted: str, kind: type[BaseModel]) -> str:
+    names = field_names(kind)
     last = dotted.rsplit(".", 1)[-1]  # right name, wrong section
-    near = [name for name in field_names() if name.rsplit(".", 1)[-1] == last][:1]
-    near = near or difflib.get_close_matches(dotted, field_names(), n=1, cutoff=0.5)
+    near = [name for name in names if name.rsplit(".", 1)[-1] == last][:1]
+    near = near or difflib.get_close_matches(dotted, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else "; `wcr-med config` lists every field"
 
 
-def field_names() -> list[str]:
-    """Every field of the configuration by its dotted name, sections included."""
-    return [name for name, _ in describe_fields()]
+def field_names(kind: type[BaseModel] = Config) -> list[str]:
+    """Every field of a kind of configuration by its dotted name, sections included."""
+    return [name for name, _ in describe_fields(kind)]
 
 
-def describe_fields() -> list[tuple[str, str]]:
-    """Every field of the configuration: dotted name and description, in order."""
-    return list(_walk(Config, ""))
+def describe_fields(kind: type[BaseModel] = Config) -> list[tuple[str, str]]:
+    """Every field of a kind of configuration: dotted name and description, in order."""
+    return list(_walk(kind, ""))
 
 
 def _walk(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, str]]:
