@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from wcr_med.config import Config, describe_fields, field_names, load_config
 from wcr_med.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted(
+    path for path in (Path(__file__).parents[1] / "configs").glob("*.yaml") if not path.name.startswith("compare_")
+)
 MINIMAL = """
 data: {root: /data}
 split: {validation_patients: 10, test_patients: 14}

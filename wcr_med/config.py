@@ -28,6 +28,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    def to_yaml(self) -> str:
+        """The resolved section as YAML; of a whole configuration, its loader reads it back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
 
 class NiftiConfig(Section):
     """How files are named in a folder of NIfTI volumes: one folder a patient."""
@@ -308,10 +312,6 @@ class Config(Section):
     pruning: PruningConfig = PruningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
-
-    def to_yaml(self) -> str:
-        """The resolved configuration as YAML; `load_config` reads it back to an equal object."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:

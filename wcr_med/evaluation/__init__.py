@@ -4,13 +4,14 @@ from wcr_med.evaluation.compare import compare_paired
 from wcr_med.evaluation.evaluate import evaluate_patients, load_prediction, score_patient
 from wcr_med.evaluation.predictors import Predictor, torch_predictor
 from wcr_med.evaluation.result import EvaluationResult, PatientRow
-from wcr_med.evaluation.threshold import ThresholdChoice, choose_threshold
+from wcr_med.evaluation.threshold import ThresholdChoice, best_threshold, choose_threshold
 
 __all__ = [
     "EvaluationResult",
     "PatientRow",
     "Predictor",
     "ThresholdChoice",
+    "best_threshold",
     "choose_threshold",
     "compare_paired",
     "evaluate_patients",

@@ -74,7 +74,7 @@ def choose_threshold(
     positives_P = np.array([positives for _, _, positives in counts])
     if not positives_P.any():
         raise UserError("no validation patient has a tumour, so no threshold is better than another; change split.seed")
-    return _choose(tp_PT, fp_PT, positives_P)
+    return best_threshold(tp_PT, fp_PT, positives_P)
 
 
 def threshold_counts(reference_SHW: Array, probability_SHW: Array) -> tuple[Array, Array, int]:
@@ -100,7 +100,14 @@ def threshold_counts(reference_SHW: Array, probability_SHW: Array) -> tuple[Arra
     return counted[0], counted[1], int(np.count_nonzero(reference_SHW))
 
 
-def _choose(tp_PT: Array, fp_PT: Array, positives_P: Array) -> ThresholdChoice:
+def best_threshold(tp_PT: Array, fp_PT: Array, positives_P: Array) -> ThresholdChoice:
+    """The choice from the counts of `threshold_counts`, one row a patient.
+
+    Args:
+        tp_PT: true positives at every threshold of `GRID`.
+        fp_PT: false positives, likewise.
+        positives_P: foreground pixels of the reference; above zero for at least one patient.
+    """
     # 2 tp + fp + fn = predicted + reference pixels.
     sizes_PT = tp_PT + fp_PT + positives_P[:, None]
     dice_PT = np.divide(2 * tp_PT, sizes_PT, out=np.full(sizes_PT.shape, np.nan), where=sizes_PT > 0)

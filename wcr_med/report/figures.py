@@ -28,7 +28,7 @@ from wcr_med.report.document import LadderRow, Score
 
 Array = npt.NDArray[Any]
 
-_BLUE, _VERMILLION, _ORANGE, _SKY, _GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#555555"
+BLUE, VERMILLION, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#555555"
 _AIR = 0.1  # of the brightest pixel; air and its noise lie below
 _FLAIR = 1  # of the channels pre-contrast, FLAIR, post-contrast
 STYLE = {
@@ -99,8 +99,8 @@ def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]
         for (top, bottom), case in zip(grid.T, cases, strict=True):
             _patient_panels(top, bottom, case)
         handles = [
-            Line2D([], [], color=_SKY, linewidth=2.2, label="reference"),
-            Line2D([], [], color=_ORANGE, linewidth=1.8, linestyle=(0, (3, 1.5)), label="prediction"),
+            Line2D([], [], color=SKY, linewidth=2.2, label="reference"),
+            Line2D([], [], color=ORANGE, linewidth=1.8, linestyle=(0, (3, 1.5)), label="prediction"),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, handlelength=3)
         return save_figure(figure, stem)
@@ -156,7 +156,7 @@ def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predic
 
 
 def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
-    lines = ((True, _BLUE, "o", "-"), (False, _VERMILLION, "s", "--"))
+    lines = ((True, BLUE, "o", "-"), (False, VERMILLION, "s", "--"))
     for repaired, colour, marker, style in lines:
         rows = sorted((row for row in ladder if bool(row.repair) == repaired), key=lambda row: row.sparsity)
         if not rows:
@@ -181,7 +181,7 @@ def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
         )
     dense = [getattr(row, name).value for row in ladder if row.sparsity == 0 and not row.repair]
     if dense:
-        axes.axhline(dense[0], color=_GREY, linewidth=1, linestyle=":", label="dense")
+        axes.axhline(dense[0], color=GREY, linewidth=1, linestyle=":", label="dense")
     sparsities = sorted({row.sparsity for row in ladder})
     axes.set_xscale("log")
     axes.invert_xaxis()
@@ -209,8 +209,8 @@ def _patient_panels(top: Axes, bottom: Axes, case: PatientCase) -> None:
     bottom.set_title(
         f"slice {index + 1} of {len(case.image_SHWC)}, Dice of this slice {_slice_dice(*masks)}", fontsize=9
     )
-    _outline(bottom, masks[0], colour=_SKY, width=2.2, style="solid")
-    _outline(bottom, masks[1], colour=_ORANGE, width=1.8, style=(0, (3, 1.5)))
+    _outline(bottom, masks[0], colour=SKY, width=2.2, style="solid")
+    _outline(bottom, masks[1], colour=ORANGE, width=1.8, style=(0, (3, 1.5)))
 
 
 def _slice_to_show(case: PatientCase) -> int:

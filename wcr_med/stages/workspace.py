@@ -102,11 +102,20 @@ def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence
     if config_path is None and not saved.exists():
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
     config = load_config(config_path or saved, assignments)
+    require_apart(out, config)
+    return Workspace(out=out, config=config)
+
+
+def require_apart(out: Path, config: Config) -> None:
+    """Refuse results and caches among the images.
+
+    Raises:
+        UserError: `out` or data.cache lies in data.root.
+    """
     root = config.data.root
     for name, folder in (("--out", out), ("data.cache", config.data.cache)):
         if folder.resolve().is_relative_to(root.resolve()):
             raise UserError(f"{name} {folder}: lies in data.root {root}, whose folders are patients; choose another")
-    return Workspace(out=out, config=config)
 
 
 def save_config(workspace: Workspace) -> None:

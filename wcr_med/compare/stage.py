@@ -1,0 +1,134 @@
+"""`wcr-med compare`: work on the study, then make its tables from the result files."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from wcr_med.compare.config import CompareConfig
+from wcr_med.compare.methods import Method, chosen_methods
+from wcr_med.compare.plan import Cell, places, tuning_cells
+from wcr_med.compare.study import Study
+from wcr_med.compare.trial import RESULT_NAME, Data, objective, run_cell
+from wcr_med.data.content import content_hash
+from wcr_med.data.index import index_patients
+from wcr_med.data.split import make_split
+from wcr_med.errors import UserError
+from wcr_med.files import read_json, write_text
+from wcr_med.report.comparison import write_comparison
+from wcr_med.stages.inputs import Patients, check_data, open_cache
+from wcr_med.stages.workspace import Workspace, require_apart
+
+log = logging.getLogger(__name__)
+
+
+def compare_stage(
+    config: CompareConfig,
+    out: Path,
+    *,
+    max_trials: int | None = None,
+    minutes: float | None = None,
+    table_only: bool = False,
+    command: str | None = None,
+) -> str:
+    """Train and score the cells that are missing, then write compare.md, compare.csv, compare.json and figures.
+
+    Several processes may work on one study: give each the same command. An interrupted one goes on where it stopped.
+
+    Args:
+        config: of the comparison.
+        out: its folder: trials/, study.db, tables and figures.
+        max_trials: take at most this many cells.
+        minutes: take no new cell after this time.
+        table_only: train nothing, look at result files alone.
+        command: what was typed, for the table.
+
+    Returns:
+        A line for the user.
+
+    Raises:
+        UserError: a method or field is wrong, the database cannot be used, or there is nothing to make a table of.
+    """
+    methods = chosen_methods(config)
+    require_apart(out, config.run)
+    failures: list[tuple[Cell, str]] = []
+    if not table_only:
+        study = Study(config, methods, out)
+        write_text(out / "config.yaml", config.to_yaml())
+        _work(study, config, methods, out, max_trials=max_trials, minutes=minutes)
+        failures = study.failures()
+    results = load_results(out)
+    if not results:
+        raise UserError(f"{out}: holds no finished cell yet; run without --table, or with more --minutes")
+    table = write_comparison(
+        out,
+        results,
+        [method.name for method in methods],
+        baseline=config.study.baseline,
+        failures=[(cell.key, message) for cell, message in failures],
+        command=command,
+    )
+    left = len(places(config.study)) * len(methods) - table.n_final
+    return f"{table.n_final} final cells scored, {left} left; see {out / 'compare.md'}"
+
+
+def plan_text(config: CompareConfig) -> str:
+    """The methods, their strengths, and how many cells there are, as text.
+
+    Raises:
+        UserError: a method or field is wrong.
+    """
+    methods, study = chosen_methods(config), config.study
+    n_tuning, n_places = len(tuning_cells(methods, study)), len(places(study))
+    lines = [f"{method.name:24} {_strengths(method, study.tuning_trials)}" for method in methods]
+    return "\n".join(
+        [
+            *lines,
+            f"{n_tuning} tuning cells (at {study.tuning_sparsity:.0%} on validation patients), then"
+            f" {n_places * len(methods)} final cells: {len(methods)} methods, {n_places} pairs of seed and fold",
+            f"{config.run.training.epochs} epochs each, {config.run.model.features} features,"
+            f" {config.run.preprocess.height}x{config.run.preprocess.width}",
+        ]
+    )
+
+
+def load_results(out: Path) -> list[dict[str, Any]]:
+    """Every readable result file of a comparison, in order of its folder's name."""
+    results = []
+    for path in sorted((out / "trials").glob(f"*/{RESULT_NAME}")):
+        try:
+            results.append(dict(read_json(path)))
+        except UserError as error:
+            log.warning("%s; left out", error)
+    return results
+
+
+def _work(
+    study: Study,
+    config: CompareConfig,
+    methods: tuple[Method, ...],
+    out: Path,
+    *,
+    max_trials: int | None,
+    minutes: float | None,
+) -> None:
+    if study.complete:
+        return
+    workspace = Workspace(out=out, config=config.run)
+    check_data(workspace)
+    entries = index_patients(config.run.data)
+    patients = Patients(entries=entries, split=make_split(entries, config.run.split), data_hash=content_hash(entries))
+    data = Data(entries=entries, data_hash=patients.data_hash, cache=open_cache(workspace, patients))
+    by_name = {method.name: method for method in methods}
+
+    def run(cell: Cell) -> float:
+        log.info("cell %s", cell.key)
+        result = run_cell(cell, by_name[cell.method], config, data, out)
+        return objective(result, config.study.tuning_sparsity, repaired=bool(config.study.repair))
+
+    study.work(run, max_trials=max_trials, seconds=None if minutes is None else 60 * minutes)
+
+
+def _strengths(method: Method, n_trials: int) -> str:
+    if method.tune is None:
+        return "no strength"
+    return f"{method.tune.field}: " + ", ".join(f"{value:g}" for value in method.values(n_trials) if value is not None)

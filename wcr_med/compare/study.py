@@ -1,0 +1,219 @@
+"""The study: an Optuna database that several workers share, and which of its cells each takes next."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from wcr_med.compare.config import CompareConfig
+from wcr_med.compare.methods import Method
+from wcr_med.compare.plan import Cell, choose_values, final_cells, tuning_cells
+from wcr_med.errors import UserError
+from wcr_med.training import deciding_fields
+
+HEARTBEAT_S = 60
+"""A worker that is silent for twice this long counts as dead, and its cell is taken again."""
+
+_POLL_S = 5.0
+_CELL, _ERROR, _CONFIGURATION = "cell", "error", "configuration"
+
+log = logging.getLogger(__name__)
+
+RunCell = Callable[[Cell], float]
+"""Trains and scores a cell; gives its objective. A UserError marks it as failed, and the study goes on."""
+
+
+class Study:
+    """The cells of a comparison in a database.
+
+    Args:
+        config: names the study and its storage, and decides the cells.
+        methods: of the comparison.
+        out: where study.db lies, if no storage is named.
+
+    Raises:
+        UserError: the database cannot be opened, or holds a study of this name with another configuration.
+    """
+
+    def __init__(self, config: CompareConfig, methods: Sequence[Method], out: Path) -> None:
+        self._config = config
+        self._methods = methods
+        self._url = config.study.storage or f"sqlite:///{out / 'study.db'}"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if config.study.storage is None:
+            out.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            arguments = {"connect_args": {"timeout": 60}} if self._url.startswith("sqlite") else {"pool_pre_ping": True}
+            storage = optuna.storages.RDBStorage(
+                self._url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT_S, grace_period=2 * HEARTBEAT_S
+            )
+            self._study = optuna.create_study(
+                study_name=config.study.name, storage=storage, load_if_exists=True, direction="maximize"
+            )
+            self._check_configuration()
+
+    def work(self, run_cell: RunCell, *, max_trials: int | None = None, seconds: float | None = None) -> int:
+        """Take cells until none is left, and wait for those that others are at where later ones depend on them.
+
+        Args:
+            run_cell: does one.
+            max_trials: take at most this many.
+            seconds: take no new cell after this time.
+
+        Returns:
+            How many were taken.
+
+        Raises:
+            UserError: the database is locked or gone. What was finished before is in it and in the result files.
+        """
+        started, done = time.monotonic(), 0
+        while (max_trials is None or done < max_trials) and (seconds is None or time.monotonic() - started < seconds):
+            with self._explained():
+                waiting = self._enqueue()
+                if waiting:
+                    done += self._take(run_cell)
+                elif self._running() and not self.complete:
+                    time.sleep(_POLL_S)
+                else:
+                    break
+        return done
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell is done or has failed."""
+        with self._explained():
+            settled = self._settled()
+            values = self.chosen()
+            cells = tuning_cells(self._methods, self._config.study)
+            cells += final_cells(self._methods, self._config.study, values)
+            return len(values) == len(self._methods) and all(cell.key in settled for cell in cells)
+
+    def chosen(self) -> dict[str, float | None]:
+        """Each tuned method's value; methods whose tuning is not over are missing."""
+        with self._explained():
+            return choose_values(self._methods, self._config.study, self._settled())
+
+    def failures(self) -> list[tuple[Cell, str]]:
+        """Cells that failed, and why."""
+        with self._explained():
+            return [
+                (Cell.from_dict(trial.user_attrs[_CELL]), trial.user_attrs[_ERROR])
+                for trial in self._trials()
+                if _ERROR in trial.user_attrs
+            ]
+
+    def _trials(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if _CELL in trial.user_attrs]
+
+    def _settled(self) -> dict[str, float | None]:
+        """The score of each finished cell by key; `None` for one that failed by a fault of its own."""
+        scores: dict[str, float | None] = {}
+        for trial in self._trials():
+            key = Cell.from_dict(trial.user_attrs[_CELL]).key
+            if trial.state == TrialState.COMPLETE:
+                scores[key] = trial.value
+            elif _ERROR in trial.user_attrs:
+                scores.setdefault(key, None)
+        return scores
+
+    def _running(self) -> bool:
+        return any(trial.state == TrialState.RUNNING for trial in self._trials())
+
+    def _enqueue(self) -> bool:
+        """Add the cells that can be done now and are not in the study; whether any waits."""
+        optuna.storages.fail_stale_trials(self._study)
+        present = set(self._settled())
+        open_states = (TrialState.WAITING, TrialState.RUNNING)
+        open_trials = [trial for trial in self._trials() if trial.state in open_states]
+        present |= {Cell.from_dict(trial.user_attrs[_CELL]).key for trial in open_trials}
+        if any(trial.state == TrialState.WAITING for trial in open_trials):
+            return True
+        missing = [cell for cell in tuning_cells(self._methods, self._config.study) if cell.key not in present]
+        if not missing:
+            cells = final_cells(self._methods, self._config.study, self.chosen())
+            missing = [cell for cell in cells if cell.key not in present]
+        for cell in missing:
+            self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
+        return bool(missing)
+
+    def _take(self, run_cell: RunCell) -> int:
+        """Take one waiting cell, if no other worker was faster; whether one was taken, as 0 or 1."""
+        taken = 0
+
+        def objective(trial: optuna.Trial) -> float:
+            nonlocal taken
+            document = trial.user_attrs.get(_CELL)
+            if document is None or self._is_double(trial, document):
+                raise optuna.TrialPruned
+            taken = 1
+            try:
+                return run_cell(Cell.from_dict(document))
+            except UserError as error:
+                trial.set_user_attr(_ERROR, str(error))
+                log.warning("%s failed: %s", Cell.from_dict(document).key, error)
+                raise
+
+        self._study.optimize(objective, n_trials=1, catch=(UserError,))
+        return taken
+
+    def _is_double(self, trial: optuna.Trial, document: dict[str, Any]) -> bool:
+        """Whether another trial holds the same cell: two workers may have added it at the same moment."""
+        states = (TrialState.RUNNING, TrialState.COMPLETE)
+        return any(
+            other.user_attrs[_CELL] == document and other.number < trial.number and other.state in states
+            for other in self._trials()
+        )
+
+    def _check_configuration(self) -> None:
+        """Refuse to mix results of two recipes under one name; more methods, seeds and folds may come later."""
+        run, study = self._config.run, self._config.study
+        now = _flat(
+            {
+                "run": deciding_fields(run)
+                | {"split": run.split.model_dump(mode="json", exclude={"fold"})}
+                | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "repair"})},
+                "study": study.model_dump(
+                    mode="json", include={"tuning_trials", "tuning_sparsity", "sparsities", "repair"}
+                ),
+            }
+        )
+        del now["run.seed"]
+        before = self._study.user_attrs.get(_CONFIGURATION)
+        if before is None:
+            self._study.set_user_attr(_CONFIGURATION, now)
+            return
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise UserError(
+                    f"study {study.name} in {self._url}: was begun with {name} {before.get(name)}, now it is"
+                    f" {now.get(name)}; set it back, or choose another study.name and --out"
+                )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """One line for a database that is locked, gone, or no database."""
+        try:
+            yield
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+            cause = str(error.__cause__ or error).splitlines()[0]
+            raise UserError(
+                f"study.storage {self._url}: {cause}; nothing is lost: results are in the trials folder, give the same"
+                " command when the database can be reached"
+            ) from None
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

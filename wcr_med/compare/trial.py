@@ -1,0 +1,176 @@
+"""One cell of a comparison: train, or take what is trained, and score; the result is one file."""
+
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from wcr_med.compare.config import CompareConfig
+from wcr_med.compare.methods import Method
+from wcr_med.compare.plan import Cell
+from wcr_med.compare.scoring import energy_share, score_ladder
+from wcr_med.config import Config
+from wcr_med.data.cache import SliceCache
+from wcr_med.data.index import PatientEntry
+from wcr_med.data.split import Split, make_split
+from wcr_med.errors import UserError
+from wcr_med.files import read_json, sha256_of_json, write_json
+from wcr_med.models import build_model, prunable_parameters
+from wcr_med.provenance import provenance
+from wcr_med.regularizers import build_regularizer
+from wcr_med.stages.workspace import Workspace
+from wcr_med.training import deciding_fields, processor_settings, train
+from wcr_med.training.checkpoint import load_weights_, save_weights
+
+SCHEMA_VERSION = 1
+RESULT_NAME = "result.json"
+WEIGHTS_NAME = "dense.safetensors"
+
+_TRAINING_NAME = "training.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The patients of a comparison, indexed and prepared once for all cells."""
+
+    entries: tuple[PatientEntry, ...]
+    data_hash: str
+    cache: SliceCache
+
+
+def run_cell(cell: Cell, method: Method, config: CompareConfig, data: Data, out: Path) -> dict[str, Any]:
+    """Train what is not trained yet, score what is not scored yet, write and return the result.
+
+    Cells of equal configuration share a folder, named by its hash: what tuning has trained is not trained again. A
+    result file alone counts as done, without its network.
+
+    Raises:
+        UserError: the training fails, or the data do not fit the configuration.
+    """
+    run = method.configure(config.run, value=cell.value, seed=cell.seed, fold=cell.fold)
+    split = make_split(data.entries, run.split)
+    folder = trial_folder(out, run, split, data.data_hash)
+    scoring = _scoring(config, run, method)
+    before = _read_result(folder, scoring)
+    if before is not None and (cell.phase == "tune" or before["rungs"][0]["patients"] is not None):
+        return _remember(folder, before, cell, method)
+    with processor_settings(run.training.threads):
+        model, training = _trained(folder, run, split, data)
+        rungs = score_ladder(
+            model,
+            data.cache,
+            split,
+            run,
+            sparsities=() if method.dense_only else config.study.sparsities,
+            repair=config.study.repair,
+            test=cell.phase == "final",
+        )
+    n_weights = sum(parameter.numel() for parameter in model.parameters())
+    result = {
+        "schema_version": SCHEMA_VERSION,
+        "cells": [] if before is None else before["cells"],
+        "split_hash": split.hash,
+        "data_hash": data.data_hash,
+        "n_patients": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
+        "scoring": scoring,
+        "training": training,
+        "energy_top5": energy_share(model),
+        "n_weights": n_weights,
+        "n_prunable": sum(kernel.numel() for kernel in prunable_parameters(model).values()),
+        "bytes_fp32": 4 * n_weights,
+        "rungs": [rung.to_dict() for rung in rungs],
+        "configuration": deciding_fields(run) | {"split": run.split.model_dump(mode="json")},
+        "provenance": provenance(seed=cell.seed),
+    }
+    result = _remember(folder, result, cell, method)
+    if cell.phase == "final" and not config.study.keep_weights:
+        (folder / WEIGHTS_NAME).unlink(missing_ok=True)
+    return result
+
+
+def trial_folder(out: Path, run: Config, split: Split, data_hash: str) -> Path:
+    """Where a training lies: under the hash of all that decides its weights."""
+    key = sha256_of_json({"deciding": deciding_fields(run), "split": split.hash, "data": data_hash})
+    return out / "trials" / key[:16]
+
+
+def objective(result: dict[str, Any], sparsity: float, *, repaired: bool) -> float:
+    """What tuning maximises: dice_patient on validation patients at a sparsity; of a dense rival, when dense."""
+    rungs = result["rungs"]
+    at = [rung for rung in rungs if rung["sparsity"] == sparsity and rung["repaired"] == repaired]
+    return float((at or rungs[:1])[0]["validation_dice"])
+
+
+def _trained(folder: Path, run: Config, split: Split, data: Data) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network, and a record of its training."""
+    model = build_model(run.model, seed=run.seed)
+    if (folder / WEIGHTS_NAME).exists() and (folder / _TRAINING_NAME).exists():
+        load_weights_(folder / WEIGHTS_NAME, model)
+        return model.eval(), dict(read_json(folder / _TRAINING_NAME))
+    workspace = Workspace(out=folder, config=run)
+    result = train(
+        model,
+        data.cache,
+        split,
+        run,
+        folder=workspace.train_folder,
+        regularizer=build_regularizer(run.regularizer),
+        data_hash=data.data_hash,
+        resume=True,
+    )
+    speeds = _speeds(workspace.train_folder / "history.csv")
+    training = asdict(result) | {"images_per_second": speeds}
+    save_weights(folder / WEIGHTS_NAME, model)
+    write_json(folder / _TRAINING_NAME, training)
+    shutil.rmtree(workspace.train_folder, ignore_errors=True)  # checkpoints, many times the network's size
+    return model, training
+
+
+def _speeds(history: Path) -> list[float]:
+    """Slices a second of each epoch."""
+    header, *rows = history.read_text(encoding="utf-8").splitlines()
+    column = header.split(",").index("images_per_second")
+    return [float(row.split(",")[column]) for row in rows]
+
+
+def _scoring(config: CompareConfig, run: Config, method: Method) -> dict[str, Any]:
+    """What decides the scores beside the network."""
+    return {
+        "sparsities": [] if method.dense_only else list(config.study.sparsities),
+        "repair": list(config.study.repair),
+        "pruning": run.pruning.model_dump(
+            mode="json", include={"score", "cost_weight", "layer_floor", "repair_slices", "tune_epochs"}
+        ),
+    }
+
+
+def _read_result(folder: Path, scoring: dict[str, Any]) -> dict[str, Any] | None:
+    """The folder's result, if it has one of this schema and scoring."""
+    path = folder / RESULT_NAME
+    if not path.exists():
+        return None
+    try:
+        result = read_json(path)
+    except UserError as error:
+        log.warning("%s; it is made again", error)
+        return None
+    fits = isinstance(result, dict) and result.get("schema_version") == SCHEMA_VERSION and result["scoring"] == scoring
+    return result if fits else None
+
+
+def _remember(folder: Path, result: dict[str, Any], cell: Cell, method: Method) -> dict[str, Any]:
+    """Enter a cell into its result, so that tables need nothing but result files."""
+    entry = cell.to_dict() | {
+        "label": method.label,
+        "tuned_field": None if method.tune is None else method.tune.field,
+        "dense_only": method.dense_only,
+    }
+    if entry not in result["cells"]:
+        result = result | {"cells": [*result["cells"], entry]}
+    write_json(folder / RESULT_NAME, result)
+    return result
