@@ -90,24 +90,75 @@ def prune(
     sparsity: Annotated[
         float | None, typer.Option(help="Share of prunable weights to remove, in [0, 1); default: pruning.sparsity.")
     ] = None,
+    max_dice_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Search the largest sparsity that loses at most this much dice_patient on validation patients."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(help="Search the smallest sparsity whose ONNX file is not larger: 1MB, 850kB, 1.5MiB."),
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option(help="Search the smallest sparsity whose accelerated file takes no longer here: 40ms, 0.1s."),
+    ] = None,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="Only measure: prune each layer alone, write scan/sensitivity.*, no network.")
+    ] = False,
+    repair: Annotated[
+        bool | None,
+        typer.Option(
+            "--repair/--no-repair",
+            help="With --scan: re-estimate batch-norm statistics each time, or not (the default).",
+            show_default=False,
+        ),
+    ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Prune the dense network once, without retraining; writes models/pruned-90.safetensors and its mask.
+    """Prune the dense network once; writes models/pruned-90.safetensors and its mask.
 
-    The score and the repair afterwards are fields of the configuration (section pruning).
+    The score and the repair afterwards are fields of the configuration (section pruning). Nothing is retrained unless
+    pruning.finetune_epochs asks for it, and then the result says so.
+
+    Targets (--max-dice-drop, --max-size, --max-latency), alone or together, search for the sparsity and write
+    targets.json too. Test patients take no part.
+
+    Example: wcr-med prune --out runs/lgg --max-size 1MB --max-dice-drop 0.01
     """
     from wcr_med.stages.prune import prune_stage
     from wcr_med.stages.run import plan
+    from wcr_med.stages.targets import parse_bounds, plan_of_targets, target_stage
     from wcr_med.stages.workspace import open_workspace
 
+    bounds = parse_bounds(max_dice_drop=max_dice_drop, max_size=max_size, max_latency=max_latency)
+    if sparsity is not None and bounds is not None:
+        raise UserError("--sparsity and --max-dice-drop, --max-size, --max-latency exclude each other; give one kind")
+    if scan and (sparsity is not None or bounds is not None):
+        raise UserError(
+            "--scan writes no network; give it without --sparsity, --max-dice-drop, --max-size, --max-latency"
+        )
+    if repair is not None and not scan:
+        raise UserError("--repair and --no-repair belong to --scan; what pruning repairs is --set pruning.repair=[...]")
     chosen = [f"pruning.sparsity={sparsity}"] if sparsity is not None else []
     workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
-    if dry_run:
-        typer.echo(plan(workspace, stages=("prune",)))
-        return
-    typer.echo(prune_stage(workspace))
+    if scan:
+        from wcr_med.stages.scan import plan_of_scan, scan_stage
+
+        if dry_run:
+            typer.echo(plan(workspace, stages=()) + f"\n{plan_of_scan(workspace, repair=bool(repair))}")
+        else:
+            typer.echo(scan_stage(workspace, repair=bool(repair)))
+    elif bounds is not None:
+        if dry_run:
+            typer.echo(plan(workspace, stages=()) + f"\n{plan_of_targets(workspace, bounds)}")
+        else:
+            typer.echo(target_stage(workspace, bounds))
+    else:
+        typer.echo(plan(workspace, stages=("prune",)) if dry_run else prune_stage(workspace))
 
 
 @app.command()
@@ -180,6 +231,55 @@ def export(
         typer.echo(plan(workspace, stages=("export",)))
         return
     typer.echo(export_stage(workspace, model))
+
+
+@app.command()
+def compare(
+    out: OutOption,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="YAML file of the comparison; default: the config.yaml saved in --out.",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: SetOption = None,
+    max_trials: Annotated[
+        int | None, typer.Option(min=1, help="Train and score at most this many cells.", show_default=False)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no new cell after this time.", show_default=False)
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Train nothing; make table and figures from what is there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the methods and the plan, do nothing.")] = False,
+) -> None:
+    """Compare training methods fairly: methods x seeds x folds, one table with intervals.
+
+    Strengths are tuned on validation patients, with as many trials for every method. Each training is resumable; give
+    the same command several times, on one machine or many (study.storage), to share the work.
+
+    Example: wcr-med compare --config configs/compare_lgg.yaml --set run.data.root=/data/kaggle_3m --out runs/compare
+    """
+    from wcr_med.compare.config import load_compare_config
+    from wcr_med.compare.stage import compare_stage, plan_text
+
+    saved = out / "config.yaml"
+    if config is None and not saved.exists():
+        raise UserError(f"{out}: holds no config.yaml; give --config the first time")
+    comparison = load_compare_config(config or saved, assignments or ())
+    if dry_run:
+        typer.echo(plan_text(comparison))
+        return
+    command = shlex.join(["wcr-med", *sys.argv[1:]])
+    typer.echo(
+        compare_stage(
+            comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command
+        )
+    )
 
 
 @app.command()

@@ -76,3 +76,21 @@ def test_weights_that_are_not_finite_are_named(model: nn.Module, value: float) -
 def test_a_network_without_kernels() -> None:
     result = prune_(nn.ReLU(), make_mask(nn.ReLU(), "lamp", 0.5))
     assert (result.n_removed, result.report.sparsity_prunable) == (0, 0.0)
+
+
+@pytest.mark.parametrize("score", ["global_magnitude", "layer_magnitude", "lamp"])
+def test_a_floor_keeps_every_layer_alive_and_the_count_exact(model: nn.Module, score: str) -> None:
+    for sparsity in (0.1, 0.5, 0.87):
+        mask = make_mask(model, score, sparsity, layer_floor=0.12)
+        assert mask.n - mask.n_kept == round(100 * sparsity)
+        assert all(row.n_kept >= least for row, least in zip(mask.layers, (11, 2), strict=True))
+
+
+def test_a_floor_that_is_too_high_names_the_largest_sparsity(model: nn.Module) -> None:
+    with pytest.raises(
+        UserError,
+        match=r"pruning\.sparsity is 0\.95, but with pruning\.layer_floor 0\.12 at most 0\.87 is possible",
+    ):
+        make_mask(model, "lamp", 0.95, layer_floor=0.12)
+    with pytest.raises(UserError, match=r"pruning\.layer_floor is 1: give a share"):
+        make_mask(model, "lamp", 0.5, layer_floor=1)

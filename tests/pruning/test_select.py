@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wcr_med.pruning import exact_k, n_to_prune
-from wcr_med.pruning.select import Scope
+from wcr_med.pruning.select import Scope, n_protected
 
 # Few different values, so that ties are the rule.
 LAYERS = st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=0, max_size=9), min_size=1, max_size=5)
@@ -95,3 +95,55 @@ def test_nan_is_named() -> None:
 @pytest.mark.parametrize(("sparsity", "n", "k"), [(0.9, 7_756_672, 6_981_005), (0.5, 5, 2), (0.5, 7, 4), (0.0, 9, 0)])
 def test_n_to_prune_rounds_halves_to_even(sparsity: float, n: int, k: int) -> None:
     assert n_to_prune(sparsity, n) == k
+
+
+FLOORS = st.sampled_from([0.0, 0.001, 0.2, 0.5, 0.7])
+
+
+@settings(max_examples=150, deadline=None)
+@given(layers=LAYERS, share=st.floats(0, 1), floor=FLOORS, scope=st.sampled_from(["global", "layer"]))
+def test_the_floor_keeps_the_highest_of_each_layer_and_k_is_exact(
+    layers: list[list[float]], share: float, floor: float, scope: Scope
+) -> None:
+    protected = [n_protected(len(layer), floor) for layer in layers]
+    k = round(share * (sum(map(len, layers)) - sum(protected)))
+    keep = exact_k(named(layers), k, scope, floor=floor)
+    assert sum(removed(keep)) == k
+    goes = []
+    for layer, keeps, least in zip(layers, keep.values(), protected, strict=True):
+        stays = keeps.tolist()
+        assert sum(stays) >= least
+        order = np.argsort(layer, kind="stable")
+        assert set(order[: stays.count(False)]) == {i for i, stay in enumerate(stays) if not stay}
+        goes.append((stays.count(False), len(layer) - least, layer, stays))
+    if scope == "global":  # only a layer at its floor may keep a lower score than another one loses
+        highest_gone = max(
+            (v for *_, layer, stays in goes for v, stay in zip(layer, stays, strict=True) if not stay), default=0
+        )
+        for gone, most, layer, stays in goes:
+            if gone < most:
+                assert min(v for v, stay in zip(layer, stays, strict=True) if stay) >= highest_gone
+
+
+def test_what_a_layer_cannot_give_the_others_give_in_proportion() -> None:
+    scores = {"a": torch.arange(2.0), "b": torch.arange(20.0), "c": torch.arange(40.0)}
+    # Even shares of 50 would be 1.6, 16.1 and 32.3; a gives at most 1, and 49 are shared 1 to 2.
+    assert removed(exact_k(scores, 50, "layer", floor=0.05)) == [1, 16, 33]
+    assert removed(exact_k(scores, 58, "layer", floor=0.05)) == [1, 19, 38]
+
+
+def test_equal_scores_under_a_floor_go_by_index() -> None:
+    keep = exact_k({"a": torch.ones(3), "b": torch.ones(3)}, 4, "global", floor=0.1)
+    assert [tensor.tolist() for tensor in keep.values()] == [[False, False, True], [False, False, True]]
+
+
+@pytest.mark.parametrize(
+    ("size", "floor", "n"), [(10, 0.0, 0), (0, 0.5, 0), (10, 1e-9, 1), (10, 0.11, 2), (100, 0.07, 7), (3000, 0.001, 3)]
+)
+def test_n_protected(size: int, floor: float, n: int) -> None:
+    assert n_protected(size, floor) == n
+
+
+def test_more_than_the_floor_allows() -> None:
+    with pytest.raises(ValueError, match=r"k is 9, but there are 10 weights, of which a floor of 0\.2 protects 2"):
+        exact_k({"a": torch.rand(10)}, 9, "global", floor=0.2)

@@ -1,10 +1,19 @@
+import dataclasses
 import json
 import math
 import re
 
 import pytest
 
-from wcr_med.report import PATIENTS_FIGURE, SPARSITY_FIGURE, Score, draw_patients, draw_sparsity, write_summary
+from wcr_med.report import (
+    PATIENTS_FIGURE,
+    SPARSITY_FIGURE,
+    LadderRow,
+    Score,
+    draw_patients,
+    draw_sparsity,
+    write_summary,
+)
 from wcr_med.report.summary import render_summary, with_interval
 
 
@@ -54,6 +63,28 @@ def test_the_ladder_puts_rungs_in_order_with_and_without_repair(document):
     assert [line.split("|")[1].strip() for line in lines] == ["0 %", "90 %", "98.5 %"]
     assert row(text, "0 %")[1] == "-"
     assert row(text, "90 %")[0] == with_interval(document.ladder[1].dice_patient)
+
+
+def test_every_repair_is_named_and_explained(make_document, make_result):
+    result = make_result([0, 1])
+    repair = ("match_variance", "tune_biases")
+    ladder = tuple(LadderRow.from_result(result, sparsity=s, repair=r) for s in (0.0, 0.9) for r in ((), repair))
+    text = render_summary(make_document(result, result, ladder=ladder))
+    assert "`dice_patient`, channel variance matched, biases tuned |" in text
+    assert "Channel variance matched: every channel's mean" in text
+    assert "Biases tuned: biases and normalisation parameters alone" in text
+    assert "Statistics re-estimated" not in text
+    plain = render_summary(make_document(result, result, ladder=ladder[::2]))
+    assert "| Sparsity | `dice_patient`, as pruned | `f1_pooled`, as pruned |" in plain
+    assert "Channel variance" not in plain
+
+
+def test_a_retrained_network_is_not_called_one_shot(document):
+    assert "removed in one shot" in render_summary(document)
+    pruned = dataclasses.replace(document.pruned, retrained_epochs=3)
+    text = render_summary(dataclasses.replace(document, pruned=pruned))
+    assert "removed and 3 epochs of training with the mask held (retrained: not one-shot)" in text
+    assert "in one shot" not in text
 
 
 def test_the_exported_file(document, make_document, make_result):

@@ -115,6 +115,63 @@ def test_another_sparsity_leaves_the_dense_network_alone(finished: Workspace, tm
     assert "reestimate_statistics" not in [step["step"] for step in artefact.history]
 
 
+def test_every_score_and_repair_in_one_run(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(
+        finished,
+        tmp_path / "run",
+        "pruning.score=fisher",
+        "pruning.cost_weight=0.5",
+        "pruning.repair=[match_variance, reestimate_statistics, tune_biases]",
+        "pruning.ladder=[0.9]",
+    )
+    prune_stage(workspace)
+    ladder_stage(workspace)
+    _, artefact = load_model(workspace.model_path("pruned-90"))
+    steps = {step["step"]: step for step in artefact.history}
+    assert list(steps) == [
+        "train", "choose_threshold", "prune", "match_variance", "reestimate_statistics", "tune_biases",
+    ]  # fmt: skip
+    assert (steps["prune"]["score"], steps["prune"]["cost_weight"]) == ("fisher", 0.5)
+    assert all(row["n"] > row["n_zero"] for row in steps["prune"]["layers"])  # the floor
+    rung = EvaluationResult.load(workspace.out / "ladder" / "90-repaired" / "metrics.json")
+    assert rung.threshold == artefact.threshold
+
+
+def test_fine_tuning_is_called_what_it_is(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished, tmp_path / "run", "pruning.finetune_epochs=1")
+    assert "retrained: not one-shot, global_magnitude to 0.9, statistics re-estimated, 1 epoch" in plan(workspace)
+    assert prune_stage(workspace).endswith("; retrained: not one-shot")
+    model, artefact = load_model(workspace.model_path("pruned-90"))
+    assert [step["step"] for step in artefact.history][-2:] == ["finetune", "choose_threshold"]
+    assert artefact.history[-2]["label"] == "retrained: not one-shot"
+    report = sparsity(model)
+    assert report.n_prunable_zero == round(0.9 * report.n_prunable)
+    evaluate_stage(workspace, "pruned-90")
+    summary_stage(workspace)
+    text = (workspace.out / "summary.md").read_text()
+    assert "removed and 1 epoch of training with the mask held (retrained: not one-shot)" in text
+    assert "| pruned-90, statistics re-estimated, retrained: not one-shot |" in text
+    assert "in one shot" not in text
+    assert "only pruned-90, above, was retrained" in text
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("pruning.cost_weight=0.5", r"pruning\.cost_weight is 0\.5, but pruning\.score layer_magnitude"),
+        ("pruning.repair=[tune_biases, match_variance]", "match_variance must come first"),
+        ("pruning.layer_floor=0.2", r"pruning\.sparsity is 0\.9, but pruning\.layer_floor 0\.2 leaves at most 0\.8"),
+    ],
+)
+def test_pruning_that_cannot_be_is_refused_before_training(
+    finished: Workspace, tmp_path: Path, assignment: str, message: str
+) -> None:
+    workspace = changed(finished, tmp_path / "new", "pruning.score=layer_magnitude", assignment)
+    with pytest.raises(UserError, match=message):
+        run_stages(workspace)
+    assert not workspace.out.exists()
+
+
 def test_the_same_seed_gives_the_same_network(finished: Workspace, tmp_path: Path) -> None:
     again = changed(finished, tmp_path / "again")
     from wcr_med.stages.train import train_stage

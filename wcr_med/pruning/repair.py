@@ -6,8 +6,13 @@ from typing import Any
 from torch import nn
 
 from wcr_med.errors import UserError
+from wcr_med.pruning.biases import tune_biases_
 from wcr_med.pruning.calibration import Calibration
 from wcr_med.pruning.statistics import reestimate_statistics_
+from wcr_med.pruning.variance import match_variance_
+
+RETRAINED = "retrained: not one-shot"
+"""What every account of a fine-tuned network says."""
 
 _WORDS = {
     "reestimate_statistics": "statistics re-estimated",
@@ -30,24 +35,48 @@ def repair_(
         model: the pruned network; moved to the calibration's device, where it stays. Zeros of kernels stay zeros.
         names: of `pruning.repair`: "reestimate_statistics", "match_variance", "tune_biases". Empty: nothing is done.
         calibration: training slices and the training loss.
-        dense: the same network before pruning; needed for match_variance alone, and never changed.
+        dense: the same network before pruning; needed for match_variance alone. Moved to the same device, otherwise
+            left as it is.
         tune_epochs: passes of tune_biases over the slices.
 
     Returns:
         One JSON-ready record a step, its name under "step": `artefact.with_step(**record)` takes it.
 
     Raises:
-        UserError: a name is unknown, there are no slices, or a result is not finite; steps before it stay done.
+        UserError: see `require_repair`; or there are no slices, or a result is not finite; steps before it stay done.
+        ValueError: match_variance without `dense`.
     """
+    require_repair(names)
     records = []
     model.to(calibration.device)
     for name in names:
+        images = (image_NChw for image_NChw, _ in calibration.placed())
         if name == "reestimate_statistics":
-            details = reestimate_statistics_(model, (image_NChw for image_NChw, _ in calibration.placed()))
+            details = reestimate_statistics_(model, images)
+        elif name == "match_variance":
+            if dense is None:
+                raise ValueError("match_variance needs the dense network")
+            details = match_variance_(model, dense.to(calibration.device), images)
         else:
-            raise UserError(f"pruning.repair: {name!r} is not a repair step")
+            details = tune_biases_(model, calibration, epochs=tune_epochs)
         records.append({"step": name, **details})
     return records
+
+
+def require_repair(names: Sequence[str]) -> None:
+    """Check names and order of repair steps, before anything is trained or pruned.
+
+    Raises:
+        UserError: a name is unknown, or match_variance does not come first.
+    """
+    for place, name in enumerate(names):
+        if name not in _WORDS:
+            raise UserError(f"pruning.repair: {name!r} is not a step; there are {', '.join(_WORDS)}")
+        if name == "match_variance" and place:
+            raise UserError(
+                "pruning.repair: match_variance must come first: it matches the dense network, whose statistics and"
+                f" biases {names[0]} has replaced by then"
+            )
 
 
 def repair_in_words(names: Sequence[str]) -> str:

@@ -26,6 +26,24 @@ def layer_magnitude(kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return global_magnitude(kernels)
 
 
+def fisher(kernels: Mapping[str, Tensor], squared_gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """w^2 times the mean squared gradient: what removing one weight adds to the loss, to second order.
+
+    With F_i = mean over slices of (d loss / d w_i)^2 in place of the Hessian's diagonal, setting w_i to zero raises the
+    loss by about w_i^2 F_i / 2; the half does not change a ranking. Ranked over all layers together.
+
+    LeCun, Denker, Solla: Optimal Brain Damage, NIPS 1989; Singh, Alistarh: WoodFisher, arXiv 2004.14340 (its diagonal).
+
+    Args:
+        kernels: by name, floating point, any shapes.
+        squared_gradients: of `wcr_med.pruning.squared_gradients`: by the same names, of the same shapes.
+
+    Returns:
+        Scores by name, float64.
+    """
+    return {name: kernel.detach().cpu().double().square() * squared_gradients[name] for name, kernel in kernels.items()}
+
+
 def lamp(kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Layer-adaptive magnitude: w^2 as a share of the layer's squares that are not smaller; ranked over all layers.
 

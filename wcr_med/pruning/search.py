@@ -104,7 +104,7 @@ class Edge:
     unless `index` is the last.
 
     Attributes:
-        index: the last before the first tried index that fails; -1 where all that were tried fail.
+        index: the last before the first tried index that fails; -1 where the very first fails.
         monotone: no tried index above a failing one meets the condition.
     """
 
@@ -115,7 +115,7 @@ class Edge:
 def last_before_failure(n: int, meets: Callable[[int], bool]) -> Edge:
     """Find where `meets` changes from true to false among 0 .. n - 1, by bisection.
 
-    Then the neighbours are tried. Where the one below fails, the search goes on below it, so that a single lucky value
+    The first is tried first: where it fails, nothing else is. At the end the neighbours are tried. Where the one below fails, the search goes on below it, so that a single lucky value
     is no answer. Where the second above meets the condition, the answer stays and is called not monotone.
 
     Args:
@@ -129,7 +129,9 @@ def last_before_failure(n: int, meets: Callable[[int], bool]) -> Edge:
             tried[index] = meets(index)
         return tried[index]
 
-    low, high = -1, n
+    if n == 0 or not test(0):
+        return Edge(index=-1, monotone=True)
+    low, high = 0, n
     while True:
         while high - low > 1:
             middle = (low + high) // 2
@@ -137,10 +139,10 @@ def last_before_failure(n: int, meets: Callable[[int], bool]) -> Edge:
                 low = middle
             else:
                 high = middle
-        if low < 1 or test(low - 1):
+        if low == 0 or test(low - 1):
             break
         high = low - 1
-        low = max((index for index, met in tried.items() if met and index < high), default=-1)
+        low = max(index for index, met in tried.items() if met and index < high)
     if high + 1 < n:
         test(high + 1)
     first_failure = min((index for index, met in tried.items() if not met), default=n)

@@ -113,6 +113,7 @@ class NetworkSummary:
         name: "dense", "pruned-90".
         sparsity_prunable: share of zeros among prunable weights; `sparsity_all` among all parameters.
         repair: names of the steps that followed pruning, in order; empty for none.
+        retrained_epochs: of training after pruning with the mask held; 0 for one-shot.
         threshold: chosen on validation patients, or set in the configuration.
         scores: every average by name.
         n_both_empty: patients without a Dice: nothing to find, nothing found.
@@ -123,6 +124,7 @@ class NetworkSummary:
     sparsity_prunable: float
     sparsity_all: float
     repair: tuple[str, ...]
+    retrained_epochs: int
     threshold: float
     scores: Mapping[str, Score]
     n_both_empty: int
@@ -137,6 +139,7 @@ class NetworkSummary:
         sparsity_prunable: float,
         sparsity_all: float,
         repair: tuple[str, ...] = (),
+        retrained_epochs: int = 0,
     ) -> "NetworkSummary":
         """Take threshold and scores from an evaluation."""
         return cls(
@@ -144,6 +147,7 @@ class NetworkSummary:
             sparsity_prunable=sparsity_prunable,
             sparsity_all=sparsity_all,
             repair=repair,
+            retrained_epochs=retrained_epochs,
             threshold=result.threshold,
             scores={key: Score.from_average(average) for key, average in result.averages.items()},
             n_both_empty=result.n_both_empty,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wcr_med.files import write_json, write_text
-from wcr_med.pruning import repair_in_words
+from wcr_med.pruning import RETRAINED, repair_in_words
 from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score, SummaryDocument
 
 SPARSITY_FIGURE = Path("figures/sparsity.png")
@@ -57,7 +57,7 @@ def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -
         _paired(document),
         "## Sparsity against Dice",
         _ladder_table(document.ladder),
-        _ladder_note(document.ladder),
+        _ladder_note(document),
         *([f"![Dice against sparsity]({SPARSITY_FIGURE.as_posix()})"] if SPARSITY_FIGURE in figures else []),
         *([f"![Best, median and worst patient]({PATIENTS_FIGURE.as_posix()})"] if PATIENTS_FIGURE in figures else []),
         *_export(document),
@@ -80,14 +80,16 @@ _REPAIR_NOTES = {
 }
 
 
-def _ladder_note(ladder: Sequence[LadderRow]) -> str:
+def _ladder_note(document: SummaryDocument) -> str:
     text = (
         "Dice per patient (mean) and of all pixels together, each network at its own threshold; in brackets the "
         "interval."
     )
-    for name in _repair_of(ladder):
+    for name in _repair_of(document.ladder):
         words = repair_in_words([name])
         text += f" {words[0].upper()}{words[1:]}: {_REPAIR_NOTES[name]}."
+    if document.pruned.retrained_epochs:
+        text += f" Every rung is one-shot; only {document.pruned.name}, above, was retrained."
     return text
 
 
@@ -97,8 +99,11 @@ def _repair_of(ladder: Sequence[LadderRow]) -> tuple[str, ...]:
 
 def _headline(document: SummaryDocument) -> str:
     pruned, dense, paired = document.pruned, document.dense, document.paired
+    manner = "in one shot"
+    if pruned.retrained_epochs:
+        manner = f"and {_epochs(pruned.retrained_epochs)} of training with the mask held ({RETRAINED})"
     text = (
-        f"With {_percent(pruned.sparsity_prunable)} of its prunable weights removed in one shot, the network reaches a "
+        f"With {_percent(pruned.sparsity_prunable)} of its prunable weights removed {manner}, the network reaches a "
         f"Dice per patient of {with_interval(pruned.scores['dice_patient'])} on "
         f"{_patients(document.data.n_test, 'unseen ')}; dense it reaches "
         f"{with_interval(dense.scores['dice_patient'])}. "
@@ -126,7 +131,8 @@ def _score_table(document: SummaryDocument) -> str:
 
 
 def _network_name(network: NetworkSummary) -> str:
-    return f"{network.name}, {repair_in_words(network.repair)}" if network.repair else network.name
+    parts = [network.name, *([repair_in_words(network.repair)] if network.repair else [])]
+    return ", ".join([*parts, *([RETRAINED] if network.retrained_epochs else [])])
 
 
 def _paired(document: SummaryDocument) -> str:
@@ -259,6 +265,10 @@ def _megabytes(n_bytes: int) -> str:
 
 def _patients(count: int, kind: str = "") -> str:
     return f"{count} {kind}patient" + ("" if count == 1 else "s")
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch" + ("" if count == 1 else "s")
 
 
 def _duration(seconds: float) -> str:

@@ -1,16 +1,18 @@
 """Sparsity against Dice: each sparsity as pruned and repaired, on test patients."""
 
 import logging
+from collections.abc import Callable
+from functools import cache as remembered
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
-from wcr_med.pruning import repair_in_words
+from wcr_med.pruning import Measured, repair_in_words
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_predictor, require_model
-from wcr_med.stages.prune import pruned_copy
+from wcr_med.stages.prune import check_pruning, measure_dense, pruned_copy
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace
 
@@ -20,11 +22,20 @@ log = logging.getLogger(__name__)
 def ladder_stage(workspace: Workspace) -> None:
     """Score every rung of `pruning.ladder`, without and with the steps of `pruning.repair`; each is done once.
 
-    Each rung starts from the dense network, and chooses its own threshold on validation patients.
+    Each rung starts from the dense network, and chooses its own threshold on validation patients. None is fine-tuned:
+    the ladder is one-shot.
     """
+    check_pruning(workspace.config.pruning)
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
     open_dense(workspace, patients.split)[1].refuse_leak(patients.split.test)
+
+    @remembered
+    def measured() -> Measured:  # once for all rungs, and not at all where all are kept
+        return measure_dense(
+            workspace, open_cache(workspace, patients), patients, open_dense(workspace, patients.split)[0]
+        )
+
     for sparsity in workspace.config.pruning.ladder:
         for repair in repairs(workspace):
             folder = rung_folder(workspace, sparsity, repaired=bool(repair))
@@ -33,7 +44,7 @@ def ladder_stage(workspace: Workspace) -> None:
                 key=_key(workspace, patients, sparsity, repair),
                 inputs=[dense],
                 outputs=[folder / "metrics.json"],
-                work=partial(_score, workspace, patients, sparsity, repair, folder),
+                work=partial(_score, workspace, patients, sparsity, repair, measured, folder),
             )
 
 
@@ -49,11 +60,14 @@ def rung_folder(workspace: Workspace, sparsity: float, *, repaired: bool) -> Pat
 
 
 def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tuple[str, ...]) -> dict[str, Any]:
-    config = workspace.config
+    config, pruning = workspace.config, workspace.config.pruning
     return {
         "sparsity": sparsity,
-        "score": config.pruning.score,
-        "repair": [*repair, config.pruning.repair_slices] if repair else [],
+        "score": [pruning.score, pruning.cost_weight, pruning.layer_floor],
+        "repair": list(repair),
+        "slices": pruning.repair_slices if repair or pruning.score == "fisher" else 0,
+        "tune_epochs": pruning.tune_epochs if "tune_biases" in repair else 0,
+        "loss": config.loss.model_dump(mode="json"),
         "sampling": [config.seed, config.training.other_per_tumour],
         "evaluation": config.evaluation.model_dump(mode="json"),
         "split": patients.split.hash,
@@ -61,11 +75,20 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tupl
     }
 
 
-def _score(workspace: Workspace, patients: Patients, sparsity: float, repair: tuple[str, ...], folder: Path) -> None:
+def _score(
+    workspace: Workspace,
+    patients: Patients,
+    sparsity: float,
+    repair: tuple[str, ...],
+    measured: Callable[[], Measured],
+    folder: Path,
+) -> None:
     config = workspace.config
     cache = open_cache(workspace, patients)
     dense = open_dense(workspace, patients.split)
-    model, artefact, _ = pruned_copy(workspace, cache, patients, dense, sparsity=sparsity, repair=repair)
+    model, artefact, _ = pruned_copy(
+        workspace, cache, patients, dense, sparsity=sparsity, repair=repair, measured=measured()
+    )
     artefact = with_threshold(workspace, patients, model, artefact)
     if artefact.threshold is None:
         raise UserError("no operating threshold was chosen; set evaluation.threshold")

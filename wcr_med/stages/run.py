@@ -8,13 +8,13 @@ from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
 from wcr_med.errors import UserError
 from wcr_med.export import require_accelerator
-from wcr_med.pruning import repair_in_words
+from wcr_med.pruning import RETRAINED, repair_in_words
 from wcr_med.regularizers import strength_and_schedule
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
 from wcr_med.stages.inputs import check_data
 from wcr_med.stages.ladder import ladder_stage
-from wcr_med.stages.prune import prune_stage
+from wcr_med.stages.prune import check_pruning, prune_stage
 from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
@@ -32,6 +32,7 @@ def run_stages(workspace: Workspace, *, command: str | None = None) -> None:
     Raises:
         UserError: a stage cannot go on; what was finished before stays.
     """
+    check_pruning(workspace.config.pruning)
     if workspace.config.export.accelerate:
         require_accelerator()  # not after hours of training
     check_data(workspace)
@@ -87,13 +88,18 @@ def _steps(workspace: Workspace) -> dict[str, str]:
     name = config.regularizer.name
     term = "no regularizer" if name == "none" else f"{name} of strength {strength:g}"
     mended = repair_in_words(config.pruning.repair) if config.pruning.repair else ""
+    pruning = config.pruning
+    epochs = pruning.finetune_epochs
+    retrained = f", {epochs} epoch{'s' * (epochs > 1)} with the mask held" if epochs else ""
+    method = f"{RETRAINED if retrained else 'one-shot'}, {pruning.score}"
+    method += " against cost" if pruning.cost_weight else ""
     second = ", and a second file tuned on this machine" if config.export.accelerate else ""
     rungs = ", ".join(f"{100 * rung:g}" for rung in config.pruning.ladder)
     return {
         "check": f"audit every file, write {out / 'audit.json'}, stop at an error",
         "train": f"{config.model.name}, {config.training.epochs} epochs, {config.optimizer.name}, {term};"
         f" write {workspace.model_path(DENSE)}",
-        "prune": f"one-shot, {config.pruning.score} to {config.pruning.sparsity:.6g}, {mended or 'no repair'};"
+        "prune": f"{method} to {config.pruning.sparsity:.6g}, {mended or 'no repair'}{retrained};"
         f" write {workspace.model_path(pruned)}",
         "ladder": f"score sparsities {rungs} %, as pruned" + (f", and {mended}" if mended else ""),
         "evaluate": f"test patients, {DENSE} and {pruned}; write {out / 'evaluation'}",

@@ -72,6 +72,7 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
             sparsity_prunable=pruned_report.sparsity_prunable,
             sparsity_all=pruned_report.sparsity_all,
             repair=tuple(name for name in config.pruning.repair if _step(pruned, name) is not None),
+            retrained_epochs=(_step(pruned, "finetune") or {}).get("epochs", 0),
         ),
         paired=compare_paired(dense_result, pruned_result, config.evaluation, seed=config.seed),
         ladder=ladder,
