@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from wcr_med.compare.config import CompareConfig
@@ -19,6 +21,9 @@ from wcr_med.training import deciding_fields
 
 HEARTBEAT_S = 60
 """A worker that is silent for twice this long counts as dead, and its cell is taken again."""
+
+LOCK_S = 60.0
+"""How long a worker waits for another to let go of an SQLite file."""
 
 _POLL_S = 5.0
 _CELL, _ERROR, _CONFIGURATION = "cell", "error", "configuration"
@@ -46,15 +51,13 @@ class Study:
         self._methods = methods
         self._url = config.study.storage or f"sqlite:///{out / 'study.db'}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # Heartbeats have been experimental for years; a reader can do nothing about it.
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         if config.study.storage is None:
             out.mkdir(parents=True, exist_ok=True)
         with self._explained():
-            arguments = {"connect_args": {"timeout": 60}} if self._url.startswith("sqlite") else {"pool_pre_ping": True}
-            storage = optuna.storages.RDBStorage(
-                self._url, engine_kwargs=arguments, heartbeat_interval=HEARTBEAT_S, grace_period=2 * HEARTBEAT_S
-            )
             self._study = optuna.create_study(
-                study_name=config.study.name, storage=storage, load_if_exists=True, direction="maximize"
+                study_name=config.study.name, storage=_open(self._url), load_if_exists=True, direction="maximize"
             )
             self._check_configuration()
 
@@ -207,6 +210,31 @@ class Study:
                 f"study.storage {self._url}: {cause}; nothing is lost: results are in the trials folder, give the same"
                 " command when the database can be reached"
             ) from None
+
+
+def _open(url: str) -> optuna.storages.RDBStorage:
+    """The database behind a URL."""
+    is_file = url.startswith("sqlite")
+    storage = optuna.storages.RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": LOCK_S}} if is_file else {"pool_pre_ping": True},
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=2 * HEARTBEAT_S,
+    )
+    if is_file:
+        # By itself SQLite's driver reads before it locks, and two workers could take one cell.
+        event.listen(storage.engine, "connect", _leave_transactions)
+        event.listen(storage.engine, "begin", _begin_immediately)
+        storage.engine.dispose()  # connections from before have the driver's own ways
+    return storage
+
+
+def _leave_transactions(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+
+
+def _begin_immediately(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:

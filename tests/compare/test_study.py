@@ -1,0 +1,123 @@
+"""The study's database: shared, resumed, refused, and what a worker does when it breaks."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wcr_med.compare.config import CompareConfig
+from wcr_med.compare.methods import chosen_methods
+from wcr_med.compare.plan import Cell
+from wcr_med.compare.study import Study
+from wcr_med.errors import UserError
+
+Build = Callable[..., CompareConfig]
+
+
+def study(config: CompareConfig, out: Path) -> Study:
+    return Study(config, chosen_methods(config), out)
+
+
+def test_it_hands_out_every_cell_once(comparison: Build, tmp_path: Path) -> None:
+    taken: list[Cell] = []
+
+    def run(cell: Cell) -> float:
+        taken.append(cell)
+        return 0.5 if cell.value is None else cell.value
+
+    opened = study(comparison(), tmp_path)
+    assert opened.work(run) == 6
+    assert opened.complete
+    assert [cell.phase for cell in taken] == ["tune", "tune", *["final"] * 4]
+    assert {cell.value for cell in taken if cell.phase == "final" and cell.method == "l1"} == {
+        max(cell.value for cell in taken if cell.value is not None)
+    }
+    assert study(comparison(), tmp_path).work(run) == 0
+
+
+def test_two_workers_share_it(comparison: Build, tmp_path: Path) -> None:
+    config = comparison()
+    taken: list[str] = []
+    both = threading.Barrier(2, timeout=20)
+
+    def worker() -> None:
+        first = [True]
+
+        def run(cell: Cell) -> float:
+            taken.append(cell.key)
+            if first.pop() if first else False:
+                both.wait()  # so that each has one at the same time
+            return 0.5
+
+        study(config, tmp_path).work(run)
+
+    study(config, tmp_path)  # the tables exist
+    threads = [threading.Thread(target=worker) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 6
+    assert study(config, tmp_path).complete
+
+
+def test_an_interrupted_cell_is_taken_again_and_a_failed_one_is_not(comparison: Build, tmp_path: Path) -> None:
+    config = comparison(seeds=[0], tuning_trials=1)
+
+    def interrupted(_cell: Cell) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study(config, tmp_path).work(interrupted)
+    taken: list[str] = []
+
+    def run(cell: Cell) -> float:
+        taken.append(cell.method)
+        if cell.method == "l1":
+            raise UserError("the loss is nan")
+        return 0.5
+
+    opened = study(config, tmp_path)
+    opened.work(run)
+    assert sorted(taken) == ["l1", "none"]
+    assert opened.complete
+    assert [(cell.method, message) for cell, message in opened.failures()] == [("l1", "the loss is nan")]
+    assert study(config, tmp_path).work(run) == 0
+
+
+def test_another_recipe_under_the_same_name_is_refused(comparison: Build, tmp_path: Path) -> None:
+    study(comparison(), tmp_path)
+    with pytest.raises(UserError, match=r"was begun with study\.sparsities .* now it is"):
+        study(comparison(sparsities=[0.5, 0.8]), tmp_path)
+    run = {"training": {"epochs": 2, "batch_size": 16, "loader_workers": 0, "threads": 1}}
+    with pytest.raises(UserError, match=r"run\.training\.epochs 1, now it is 2"):
+        study(comparison(run=run), tmp_path)
+    study(comparison(["none", "l1", "hoyer"], seeds=[0, 1, 2]), tmp_path)  # more of the same may come
+
+
+def test_a_database_that_is_none_or_unreachable_is_one_line(comparison: Build, tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("not a database, but long enough to be looked at as one" * 20)
+    with pytest.raises(UserError, match=r"study\.storage sqlite:.*nothing is lost"):
+        study(comparison(), tmp_path)
+    with pytest.raises(UserError, match=r"study\.storage sqlite:"):
+        study(comparison(storage=f"sqlite:///{tmp_path / 'nowhere' / 'study.db'}"), tmp_path)
+    with pytest.raises(UserError, match=r"study\.storage"):
+        study(comparison(storage="no url"), tmp_path)
+
+
+def test_a_database_that_is_locked_is_one_line(
+    comparison: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wcr_med.compare.study.LOCK_S", 0.1)
+    opened = study(comparison(), tmp_path)
+    holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(UserError, match="locked"):
+            opened.work(lambda _cell: 0.5)
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert opened.work(lambda _cell: 0.5) == 6
