@@ -87,6 +87,16 @@ def test_an_interrupted_cell_is_taken_again_and_a_failed_one_is_not(comparison: 
     assert study(config, tmp_path).work(run) == 0
 
 
+def test_cells_of_methods_that_it_does_not_know_are_left_to_others(comparison: Build, tmp_path: Path) -> None:
+    fields = {"seeds": [0], "tuning_trials": 1}
+    both, one = comparison(["none", "l1"], **fields), comparison(["none"], **fields)
+    study(both, tmp_path).work(lambda _cell: 0.5, max_trials=1)  # none; l1 waits
+    assert study(one, tmp_path).work(lambda _cell: 0.5) == 0
+    taken: list[str] = []
+    study(both, tmp_path).work(lambda cell: taken.append(cell.method) or 0.5)
+    assert taken == ["l1"]
+
+
 def test_another_recipe_under_the_same_name_is_refused(comparison: Build, tmp_path: Path) -> None:
     study(comparison(), tmp_path)
     with pytest.raises(UserError, match=r"was begun with study\.sparsities .* now it is"):

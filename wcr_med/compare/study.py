@@ -49,6 +49,7 @@ class Study:
     def __init__(self, config: CompareConfig, methods: Sequence[Method], out: Path) -> None:
         self._config = config
         self._methods = methods
+        self._names = {method.name for method in methods}
         self._url = config.study.storage or f"sqlite:///{out / 'study.db'}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # Heartbeats have been experimental for years; a reader can do nothing about it.
@@ -153,7 +154,8 @@ class Study:
         def objective(trial: optuna.Trial) -> float:
             nonlocal taken
             document = trial.user_attrs.get(_CELL)
-            if document is None or self._is_double(trial, document):
+            # None: another worker was faster. A method that only another worker's configuration has is left to it.
+            if document is None or document["method"] not in self._names or self._is_double(trial, document):
                 raise optuna.TrialPruned
             taken = 1
             try:
