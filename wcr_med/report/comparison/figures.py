@@ -39,9 +39,14 @@ def draw_curves(rows: Sequence[MethodRow], metric: Metric, stem: Path) -> None:
             _panel(axes, row, metric)
         for axes in list(grid.flat)[len(rows) :]:
             axes.set_visible(False)
+        for axes in list(grid.flat)[max(0, len(rows) - _COLUMNS) : len(rows)]:
+            axes.tick_params(labelbottom=True)  # the lowest that is there in each column
+        figure.supylabel("Dice, points", fontsize=9)
         handles, labels = _legend_of(grid, rows)
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        figure.suptitle(f"{_TITLES[metric]}, on test patients", fontsize=11)
+        figure.suptitle(
+            f"{_TITLES[metric]}, on test patients, against sparsity; other methods repaired, in grey", fontsize=11
+        )
         save_figure(figure, stem)
 
 
