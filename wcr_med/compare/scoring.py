@@ -167,7 +167,9 @@ def _counts(
     """True and false positives at every threshold, and reference pixels, of each patient."""
     model.eval()
     placed = processor.place_model(model)
-    tp, fp, positives = [], [], []
+    tp: list[Array] = []
+    fp: list[Array] = []
+    positives: list[int] = []
     for patient_id in patient_ids:
         rows = cache.rows([patient_id])
         parts = []
@@ -177,6 +179,7 @@ def _counts(
                 logits_N1hw = placed(processor.place(images_NChw))
             parts.append(torch.sigmoid(logits_N1hw[:, 0].float()).cpu().numpy())
         counted = threshold_counts(np.asarray(cache.masks_Nhw[rows]), np.concatenate(parts))
-        for values, value in zip((tp, fp, positives), counted, strict=True):
-            values.append(value)
+        tp.append(counted[0])
+        fp.append(counted[1])
+        positives.append(counted[2])
     return np.stack(tp), np.stack(fp), np.array(positives)

@@ -79,7 +79,7 @@ def test_a_difference_is_paired(metric: Metric) -> None:
 def test_a_difference_is_over_the_trainings_that_both_have() -> None:
     counts = [random_counts(k) for k in range(3)]
     one = ladder(*counts)
-    places: dict[Place, Counts] = {(1, None): {name: (1, 1, 1) for name in counts[1]}}
+    places: dict[Place, Counts] = {(1, None): dict.fromkeys(counts[1], (1, 1, 1))}
     found = difference_with_interval(one, Ladder(counts=places), "dice_patient")
     assert found.n_places == 1
     assert found.value == pytest.approx(mean_with_interval(ladder(counts[1]), "dice_patient").value - 0.5)

@@ -1,11 +1,12 @@
 """Figures of a comparison: Dice against sparsity, a panel a method, and the survivors of each layer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def draw_curves(rows: Sequence[MethodRow], metric: Metric, stem: Path) -> None:
         for axes in list(grid.flat)[max(0, len(rows) - _COLUMNS) : len(rows)]:
             axes.tick_params(labelbottom=True)  # the lowest that is there in each column
         figure.supylabel("Dice, points", fontsize=9)
-        handles, labels = _legend_of(grid, rows)
+        handles, labels = _legend_of(list(grid.flat)[: len(rows)])
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
         figure.suptitle(
             f"{_TITLES[metric]}, on test patients, against sparsity; other methods repaired, in grey", fontsize=11
@@ -112,9 +113,9 @@ def _line(axes: Axes, row: MethodRow, metric: Metric, *, repaired: bool, **style
     axes.minorticks_off()
 
 
-def _legend_of(grid: np.ndarray, rows: Sequence[MethodRow]) -> tuple[list[object], list[str]]:  # type: ignore[type-arg]
-    found: dict[str, object] = {}
-    for axes in list(grid.flat)[: len(rows)]:
+def _legend_of(panels: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
+    found: dict[str, Artist] = {}
+    for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     return list(found.values()), list(found)

@@ -130,4 +130,4 @@ def _kept(results: Sequence[Mapping[str, Any]]) -> dict[float, dict[str, float]]
 
 
 def _seconds_a_slice(result: Mapping[str, Any]) -> float:
-    return 1 / statistics.median(result["training"]["images_per_second"])
+    return 1 / float(statistics.median(result["training"]["images_per_second"]))

@@ -136,4 +136,4 @@ def _to_dict(row: MethodRow) -> dict[str, Any]:
 
 
 def _null(value: float) -> float | None:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return value if math.isfinite(value) else None
