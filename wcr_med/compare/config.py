@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from wcr_med.config import Config, Count, Fraction, RepairName, Section, check_document, read_document
+from wcr_med.errors import UserError
 
 
 class TuneConfig(Section):
@@ -46,8 +47,12 @@ class StudyConfig(Section):
     tuning_trials: Count = Field(
         3, description="Strengths tried for every method, on validation patients; 1: its default, untuned"
     )
-    tuning_sparsity: Fraction = Field(0.95, description="Where a strength is judged, after repair")
-    sparsities: tuple[Fraction, ...] = Field((0.9, 0.95, 0.98), min_length=1, description="Where methods are scored")
+    tuning_sparsity: Fraction = Field(
+        0.95, description="Which of the sparsities a strength is judged at, after repair; unused with one trial"
+    )
+    sparsities: tuple[Fraction, ...] = Field(
+        (0.9, 0.95, 0.98), min_length=1, description="Where methods are scored, beside dense"
+    )
     repair: tuple[RepairName, ...] = Field(("reestimate_statistics",), description="As pruning.repair, for all methods")
     baseline: str = Field("none", description="The method that the others are set against")
     small_bytes_features: Count = Field(
@@ -64,6 +69,13 @@ class StudyConfig(Section):
             raise ValueError(
                 f"{len(self.seeds)} seeds and {len(self.folds)} folds cannot be paired: give as many, or set cross"
             )
+        for name, values in (("seeds", self.seeds), ("folds", self.folds), ("sparsities", self.sparsities)):
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"{name} holds {twice[0]:g} twice; name each once")
+        if 0 in self.sparsities:
+            raise ValueError("sparsities holds 0: the dense network is scored anyway; leave it out")
+        if self.tuning_trials > 1 and self.tuning_sparsity not in self.sparsities:
+            raise ValueError(f"tuning_sparsity is {self.tuning_sparsity:g}, which is not in sparsities; add it there")
         return self
 
 
@@ -76,12 +88,32 @@ class CompareConfig(Section):
         None, description="null: every standard method; names of some; or by name, null for a standard one"
     )
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_kind(cls, given: Any) -> Any:
+        """Say what is wrong in terms of the file; the union itself would tell of every kind that does not fit."""
+        if isinstance(given, dict):
+            return {name: _own_method(name, section) for name, section in given.items()}
+        if isinstance(given, list) and all(isinstance(name, str) for name in given):
+            return tuple(given)
+        if given is not None and not isinstance(given, tuple):
+            raise UserError(f"methods: {given!r} is neither null, nor a list of names, nor methods by name")
+        return given
+
     @model_validator(mode="after")
     def _folds_exist(self) -> Self:
         wrong = [fold for fold in self.study.folds if not 0 <= fold < self.run.split.folds]
         if wrong:
             raise ValueError(f"study.folds names fold {wrong[0]}, but run.split.folds is {self.run.split.folds}")
         return self
+
+
+def _own_method(name: str, section: Any) -> MethodConfig | None:
+    if section is None or isinstance(section, MethodConfig):
+        return section
+    if not isinstance(section, dict):
+        raise UserError(f"methods.{name}: {section!r} is not a method; give set and tune, or null for a standard one")
+    return check_document(MethodConfig, section, source=f"methods.{name}")
 
 
 def load_compare_config(path: Path, assignments: Sequence[str] = ()) -> CompareConfig:

@@ -8,7 +8,7 @@ from typing import Any
 from wcr_med.compare.config import CompareConfig, MethodConfig, StudyConfig, TuneConfig
 from wcr_med.config import Config, parse_config
 from wcr_med.errors import UserError
-from wcr_med.regularizers import regularizer_class, regularizer_names
+from wcr_med.regularizers import build_regularizer, regularizer_class, regularizer_names
 
 _NONE = {"regularizer.name": "none"}
 
@@ -34,8 +34,9 @@ class Method:
     def values(self, n_trials: int) -> tuple[float | None, ...]:
         """The strengths tried: `n_trials` on a logarithmic scale around the default, within the range.
 
-        Neighbours differ by the factor (high / low)^(1 / n_trials). (None,) for a method without a strength, or whose
-        range is one value.
+        Neighbours differ by the factor (high / low)^(1 / n_trials). Where the default lies near an end of the range,
+        all are shifted into it, so that there are always as many. (None,) for a method without a strength; one value
+        where the range is one.
         """
         if self.tune is None:
             return (None,)
@@ -43,9 +44,11 @@ class Method:
         if n_trials == 1 or low == high:
             return (default,)
         factor = (high / low) ** (1 / n_trials)
-        tried = (default * factor ** (number - (n_trials - 1) / 2) for number in range(n_trials))
+        half = factor ** ((n_trials - 1) / 2)
+        middle = min(high / half, max(low * half, default))
+        tried = (middle * factor ** (number - (n_trials - 1) / 2) for number in range(n_trials))
         # Five digits, so that a value reads the same in a database, a file and a table.
-        return tuple(sorted({float(f"{min(high, max(low, value)):.5g}") for value in tried}))
+        return tuple(min(high, max(low, float(f"{value:.5g}"))) for value in tried)
 
     def configure(self, run: Config, *, value: float | None, seed: int, fold: int | None) -> Config:
         """The configuration of one training.
@@ -64,6 +67,8 @@ class Method:
             *sections, last = dotted.split(".")
             for section in sections:
                 node = node.setdefault(section, {})
+                if not isinstance(node, dict):
+                    raise UserError(f"method {self.name}: {dotted} is not a field: {section} is a value, not a section")
             node[last] = setting
         return parse_config(document, source=f"method {self.name}")
 
@@ -106,7 +111,7 @@ def chosen_methods(config: CompareConfig) -> tuple[Method, ...]:
     """The methods of a comparison, in its order.
 
     Raises:
-        UserError: a name is unknown, the baseline is not among them, or a method's fields are wrong.
+        UserError: a name is unknown or stands twice, the baseline is not among them, or a method's fields are wrong.
     """
     standard = standard_methods(config.study)
     if config.methods is None:
@@ -122,10 +127,22 @@ def chosen_methods(config: CompareConfig) -> tuple[Method, ...]:
         raise UserError(
             f"study.baseline is {config.study.baseline}, which is not among the methods; add it or change it"
         )
+    names = [method.name for method in methods]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"methods: {twice[0]} stands twice; name each once")
     for method in methods:
-        value = None if method.tune is None else method.tune.default
-        method.configure(config.run, value=value, seed=config.study.seeds[0], fold=None)
+        _check(method, config)
     return methods
+
+
+def _check(method: Method, config: CompareConfig) -> None:
+    """Refuse before the first training what would fail in a later one."""
+    for value in method.values(config.study.tuning_trials):
+        run = method.configure(config.run, value=value, seed=config.study.seeds[0], fold=None)
+        try:
+            build_regularizer(run.regularizer)
+        except UserError as error:
+            raise UserError(f"method {method.name}: {error}") from None
 
 
 def _known(standard: Mapping[str, Method], name: str) -> Method:
