@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from wcr_med.config import LossConfig
 from wcr_med.errors import UserError
+from wcr_med.losses import build_loss
 from wcr_med.pruning import Calibration, fisher, make_mask, measure, squared_gradients
 
 
@@ -48,14 +51,29 @@ def test_normalisation_is_as_in_evaluation_and_the_network_is_left_alone(
     assert all(parameter.grad is None for parameter in unet.parameters())
 
 
-def test_the_size_of_batches_does_not_matter(unet: nn.Module, make_calibration: Callable[..., Calibration]) -> None:
+def test_the_size_of_batches_does_not_matter_to_a_mean_over_slices(
+    unet: nn.Module, make_calibration: Callable[..., Calibration]
+) -> None:
     whole = make_calibration(4)
     ((images, masks),) = whole.batches()
-    parts = Calibration(batches=lambda: zip(images.split(3), masks.split(3), strict=True), loss_of=whole.loss_of)
+    by_slice = build_loss(LossConfig(dice_over="slice"))
+    whole = replace(whole, loss_of=by_slice)
+    parts = replace(whole, batches=lambda: zip(images.split(3), masks.split(3), strict=True))
     for one, other in zip(
         squared_gradients(unet, whole).values(), squared_gradients(unet, parts).values(), strict=True
     ):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-9)
+
+
+def test_of_a_loss_over_the_batch_each_slice_has_its_part() -> None:
+    model = nn.Conv2d(1, 1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(2)
+    images = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
+    calibration = Calibration(batches=lambda: [(images, images)], loss_of=lambda logits, _: logits.sum().square())
+    # L = (z_1 + z_2)^2 with z_n = 2 x_n: dL/dz_n = 2 (2 + 6) = 16, so the parts are 2 * 16 * x_n = 32 and 96.
+    found = squared_gradients(model, calibration)["weight"]
+    assert float(found) == pytest.approx((32**2 + 96**2) / 2)
 
 
 def test_fisher_ranks_by_what_the_loss_feels(make_calibration: Callable[..., Calibration]) -> None:

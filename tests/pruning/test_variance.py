@@ -7,18 +7,19 @@ from torch import Tensor, nn
 
 from wcr_med.errors import UserError
 from wcr_med.pruning import Calibration, make_mask, match_variance_, prune_
-from wcr_med.pruning.layers import channel_rows, scale_channels_
+from wcr_med.pruning.layers import channel_values, scale_channels_
 
 
 def figures(model: nn.Module, image_NChw: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Mean and spread of every channel behind every layer that has a kernel."""
     seen = {}
+
+    def note(name: str, module: nn.Conv2d, output: Tensor) -> None:
+        spread, mean = torch.std_mean(channel_values(module, output).double(), dim=(0, 2), correction=0)
+        seen[name] = (mean, spread)
+
     handles = [
-        module.register_forward_hook(
-            lambda module, _inputs, output, name=name: seen.update(
-                {name: torch.std_mean(channel_rows(module, output).double(), dim=1, correction=0)[::-1]}
-            )
-        )
+        module.register_forward_hook(lambda module, _inputs, output, name=name: note(name, module, output))
         for name, module in model.named_modules()
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
     ]
@@ -134,9 +135,9 @@ def test_a_kernel_that_is_used_twice_is_left_alone() -> None:
 def test_a_factor_reaches_its_channel(layer: nn.Conv2d, shape: tuple[int, ...]) -> None:
     layer.bias = None
     image, scale_C = torch.randn(shape), torch.arange(1, 7.0)
-    before = channel_rows(layer, layer(image))
+    before = channel_values(layer, layer(image))
     scale_channels_(layer, scale_C)
-    torch.testing.assert_close(channel_rows(layer, layer(image)), before * scale_C[:, None])
+    torch.testing.assert_close(channel_values(layer, layer(image)), before * scale_C[:, None])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from wcr_med.pruning.calibration import Calibration
 
 LEARNING_RATE = 2e-3
 """Adam's rate: a parameter moves by at most about this much a step, a few hundredths in all."""
-BATCH_SIZE = 8
+BATCH_SIZE = 16
 
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -45,8 +45,9 @@ def tune_biases_(
         learning_rate: Adam's.
 
     Returns:
-        A JSON-ready record: `n_parameters`, `n_steps`, `epochs`, `learning_rate`, and the loss over all slices,
-        `loss_before` and `loss_after`. A network without such parameters is left alone: 0 parameters, 0 steps.
+        A JSON-ready record: `n_parameters`, `n_steps`, `epochs`, `learning_rate`, and `loss_before` and `loss_after`,
+        the loss of the calibration's batches, averaged over slices. A network without such parameters is left alone:
+        0 parameters, 0 steps, no losses.
 
     Raises:
         UserError: there are no slices, or the loss became NaN or infinite. The former parameters stay.

@@ -26,7 +26,7 @@ class Calibration:
 
     Attributes:
         batches: gives the same batches at each call, see `calibration_slices`; they may lie on any device.
-        loss_of: the training loss, of `wcr_med.losses.build_loss`; a mean over slices.
+        loss_of: the training loss, of `wcr_med.losses.build_loss`.
         device: where the network computes. Whoever takes a Calibration moves network and batches there, and leaves the
             network there.
     """

@@ -58,11 +58,11 @@ def batch_norm_after(model: nn.Module, layers: list[KernelLayer], image_1Chw: Te
     return {name: norm for name, norm in readers.items() if uses[norm] == 1}
 
 
-def channel_rows(module: KernelOwner, output: Tensor) -> Tensor:
-    """A layer's output as (channels, everything else)."""
+def channel_values(module: KernelOwner, output: Tensor) -> Tensor:
+    """A layer's output as (slices, channels, positions); of a linear layer all rows are positions of one slice."""
     if isinstance(module, nn.Linear):
-        return output.reshape(-1, output.shape[-1]).T
-    return output.transpose(0, 1).flatten(1)
+        return output.reshape(1, -1, output.shape[-1]).transpose(1, 2)
+    return output.flatten(2)
 
 
 @torch.no_grad()

@@ -10,13 +10,19 @@ from wcr_med.pruning.calibration import Calibration
 
 
 def squared_gradients(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-    """The mean over slices of the squared gradient of a slice's loss, for every prunable weight.
+    """The mean over slices of the squared gradient that a slice has on the loss, for every prunable weight.
 
-    F_i = 1/N * sum over n of (d loss_n / d w_i)^2, with the gradients taken slice by slice: the loss is a mean over
-    slices, and squares of a batch's mean gradient would shrink with the size of the batch. One backward pass a slice
-    costs a CPU little more than the same slices in batches, and no more memory than one slice; `torch.func.vmap` would
-    hold one gradient a slice. Normalisation uses its running statistics and dropout is off, as where the network is
-    used. Sums are in double precision.
+    With z_n the logits of slice n in a batch of B slices,
+
+        F_i = mean over n of (B * dL/dz_n . dz_n/dw_i)^2.
+
+    Where the loss is a mean over slices this is the square of each slice's own gradient; where it sums over the batch,
+    as the soft Dice of a batch does, it is the square of the slice's part in it. Squares of a batch's mean gradient
+    would shrink with the batch instead. One backward pass a slice costs a CPU little more than the same slices in
+    batches, and no more memory than one slice, where `torch.func.vmap` would hold a gradient for each.
+
+    Normalisation uses its running statistics and dropout is off, as where the network is used. Sums are in double
+    precision.
 
     Args:
         model: the network; moved to the calibration's device, where it stays. Its weights, modes and gradients are left
@@ -41,9 +47,11 @@ def squared_gradients(model: nn.Module, calibration: Calibration) -> dict[str, T
             kernel.requires_grad_(True)
         with evaluation_mode(model):
             for image_NChw, mask_N1hw in calibration.placed():
-                for image_1Chw, mask_11hw in zip(torch.split(image_NChw, 1), torch.split(mask_N1hw, 1), strict=True):
-                    loss = calibration.loss_of(model(image_1Chw).float(), mask_11hw)
-                    gradients = torch.autograd.grad(loss, list(kernels.values()), materialize_grads=True)
+                slope_N1hw = len(image_NChw) * _slope(model, calibration, image_NChw, mask_N1hw)
+                for image_1Chw, slope_11hw in zip(torch.split(image_NChw, 1), torch.split(slope_N1hw, 1), strict=True):
+                    gradients = torch.autograd.grad(
+                        model(image_1Chw), list(kernels.values()), slope_11hw, materialize_grads=True
+                    )
                     for total, gradient in zip(sums.values(), gradients, strict=True):
                         total += gradient.double().square()
                     n_slices += 1
@@ -56,3 +64,12 @@ def squared_gradients(model: nn.Module, calibration: Calibration) -> dict[str, T
         if not bool(torch.isfinite(total).all()):
             raise UserError(f"pruning.score fisher: a gradient of {name} is NaN or infinite; train again")
     return {name: (total / n_slices).cpu() for name, total in sums.items()}
+
+
+def _slope(model: nn.Module, calibration: Calibration, image_NChw: Tensor, mask_N1hw: Tensor) -> Tensor:
+    """The derivative of a batch's loss by its logits."""
+    with torch.no_grad():
+        logits_N1hw = model(image_NChw)
+    logits_N1hw.requires_grad_(True)
+    (slope_N1hw,) = torch.autograd.grad(calibration.loss_of(logits_N1hw.float(), mask_N1hw), logits_N1hw)
+    return slope_N1hw

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wcr_med.errors import UserError
 from wcr_med.models.owners import KernelLayer, KernelOwner, evaluation_mode
-from wcr_med.pruning.layers import batch_norm_after, channel_rows, kernel_layers, scale_channels_
+from wcr_med.pruning.layers import batch_norm_after, channel_values, kernel_layers, scale_channels_
 
 _DEAD = 1e-12  # of a variance against what rounding in float32 could make of it
 
@@ -76,16 +76,20 @@ def match_variance_(model: nn.Module, dense: nn.Module, images: Iterable[Tensor]
 
 @dataclass(kw_only=True)
 class _Moments:
-    """Mean and variance of every channel, float64 (C,), of all the rows that were added."""
+    """Mean and variance of every channel, float64 (C,), over all slices and positions that were added."""
 
     n: int = 0
     mean: Tensor = field(default_factory=lambda: torch.zeros(()))
     variance: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @classmethod
-    def of(cls, rows: Tensor) -> "_Moments":
-        variance, mean = torch.var_mean(rows.double(), dim=1, correction=0)
-        return cls(n=rows.shape[1], mean=mean, variance=variance)
+    def of(cls, module: KernelOwner, output: Tensor) -> "_Moments":
+        values_NCp = channel_values(module, output)
+        # Torch's own variance is accurate within a slice; across slices it is double precision that keeps it so.
+        variance_NC, mean_NC = (figure.double() for figure in torch.var_mean(values_NCp, dim=2, correction=0))
+        spread_C, mean_C = torch.var_mean(mean_NC, dim=0, correction=0)
+        n = values_NCp.shape[0] * values_NCp.shape[2]
+        return cls(n=n, mean=mean_C, variance=variance_NC.mean(0) + spread_C)
 
     def add(self, other: "_Moments") -> None:
         """Merge, without the cancellation of sums of squares (Chan, Golub, LeVeque 1979)."""
@@ -113,12 +117,12 @@ class _Pair:
 
     def note_dense(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         """A forward hook of the dense layer."""
-        self.dense_batch = _Moments.of(channel_rows(self.layer.module, output))
+        self.dense_batch = _Moments.of(self.layer.module, output)
         self.dense.add(self.dense_batch)
 
     def correct(self, module: KernelOwner, _inputs: Any, output: Tensor) -> Tensor:
         """A forward hook of the pruned layer: its output, corrected by the figures of this batch."""
-        batch = _Moments.of(channel_rows(module, output))
+        batch = _Moments.of(module, output)
         self.pruned.add(batch)
         scale, shift, _ = _correction(self.dense_batch, batch)
         shape = [-1] if isinstance(module, nn.Linear) else [-1, *[1] * (output.ndim - 2)]
