@@ -88,7 +88,7 @@ def test_result_files_alone_count_as_done(comparison: Build, tmp_path: Path, mon
     config = comparison()
     line = compare_stage(config, tmp_path / "out")
     for path in (tmp_path / "out").glob("trials/*/*"):
-        if path.name != trial.RESULT_NAME:
+        if path.name != "result.json":
             path.unlink()
     (tmp_path / "out" / "study.db").unlink()
     names = trained(monkeypatch)

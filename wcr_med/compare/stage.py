@@ -2,18 +2,18 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method, chosen_methods
 from wcr_med.compare.plan import Cell, places, tuning_cells
+from wcr_med.compare.results import fitting, load_failures, load_results, objective
 from wcr_med.compare.study import Study
-from wcr_med.compare.trial import RESULT_NAME, Data, objective, run_cell
+from wcr_med.compare.trial import Data, Unfinished, run_cell
 from wcr_med.data.content import content_hash
 from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
 from wcr_med.errors import UserError
-from wcr_med.files import read_json, write_text
+from wcr_med.files import write_text
 from wcr_med.report.comparison import write_comparison
 from wcr_med.stages.inputs import Patients, check_data, open_cache
 from wcr_med.stages.workspace import Workspace, require_apart
@@ -50,21 +50,24 @@ def compare_stage(
     """
     methods = chosen_methods(config)
     require_apart(out, config.run)
-    failures: list[tuple[Cell, str]] = []
+    failures: dict[str, str] = {}
     if not table_only:
         study = Study(config, methods, out)
         write_text(out / "config.yaml", config.to_yaml())
         _work(study, config, methods, out, max_trials=max_trials, minutes=minutes)
-        failures = study.failures()
-    results = load_results(out)
-    if not results:
-        raise UserError(f"{out}: holds no finished cell yet; run without --table, or with more --minutes")
+        failures = {cell.key: message for cell, message in study.failures()}
+    failures |= load_failures(out, config, methods)
+    results = fitting(load_results(out), config, methods, failures)
+    if not results and not failures:
+        raise UserError(
+            f"{out}: holds no finished cell yet that is of this comparison; run without --table, or with more --minutes"
+        )
     table = write_comparison(
         out,
         results,
         [method.name for method in methods],
         baseline=config.study.baseline,
-        failures=[(cell.key, message) for cell, message in failures],
+        failures=list(failures.items()),
         command=command,
     )
     left = len(places(config.study)) * len(methods) - table.n_final
@@ -91,17 +94,6 @@ def plan_text(config: CompareConfig) -> str:
     )
 
 
-def load_results(out: Path) -> list[dict[str, Any]]:
-    """Every readable result file of a comparison, in order of its folder's name."""
-    results = []
-    for path in sorted((out / "trials").glob(f"*/{RESULT_NAME}")):
-        try:
-            results.append(dict(read_json(path)))
-        except UserError as error:
-            log.warning("%s; left out", error)
-    return results
-
-
 def _work(
     study: Study,
     config: CompareConfig,
@@ -122,10 +114,12 @@ def _work(
 
     def run(cell: Cell) -> float:
         log.info("cell %s", cell.key)
-        result = run_cell(cell, by_name[cell.method], config, data, out)
-        return objective(result, config.study.tuning_sparsity, repaired=bool(config.study.repair))
+        return objective(run_cell(cell, by_name[cell.method], config, data, out), config)
 
-    study.work(run, max_trials=max_trials, seconds=None if minutes is None else 60 * minutes)
+    try:
+        study.work(run, max_trials=max_trials, seconds=None if minutes is None else 60 * minutes)
+    except Unfinished as stopped:
+        raise UserError(f"{stopped}; what is finished is kept, give the same command to go on") from None
 
 
 def _strengths(method: Method, n_trials: int) -> str:

@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
 from wcr_med.compare.plan import Cell, choose_values, final_cells, tuning_cells
+from wcr_med.compare.recipe import first_difference, study_recipe
 from wcr_med.errors import UserError
-from wcr_med.training import deciding_fields
 
 HEARTBEAT_S = 60
 """A worker that is silent for twice this long counts as dead, and its cell is taken again."""
@@ -51,12 +51,12 @@ class Study:
         self._methods = methods
         self._names = {method.name for method in methods}
         self._url = config.study.storage or f"sqlite:///{out / 'study.db'}"
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed cell is told of in one line, here
         # Heartbeats have been experimental for years; a reader can do nothing about it.
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         if config.study.storage is None:
             out.mkdir(parents=True, exist_ok=True)
-        with self._explained():
+        with self._explained(ImportError):  # the driver of the database
             self._study = optuna.create_study(
                 study_name=config.study.name, storage=_open(self._url), load_if_exists=True, direction="maximize"
             )
@@ -143,6 +143,8 @@ class Study:
         if not missing:
             cells = final_cells(self._methods, self._config.study, self.chosen())
             missing = [cell for cell in cells if cell.key not in present]
+            # One seed at a time: a method that was tuned last shall not wait for all seeds of the others.
+            missing = [cell for cell in missing if (cell.seed, cell.fold) == (missing[0].seed, missing[0].fold)]
         for cell in missing:
             self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
         return bool(missing)
@@ -178,35 +180,23 @@ class Study:
 
     def _check_configuration(self) -> None:
         """Refuse to mix results of two recipes under one name; more methods, seeds and folds may come later."""
-        run, study = self._config.run, self._config.study
-        now = _flat(
-            {
-                "run": deciding_fields(run)
-                | {"split": run.split.model_dump(mode="json", exclude={"fold"})}
-                | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "repair"})},
-                "study": study.model_dump(
-                    mode="json", include={"tuning_trials", "tuning_sparsity", "sparsities", "repair"}
-                ),
-            }
-        )
-        del now["run.seed"]
-        before = self._study.user_attrs.get(_CONFIGURATION)
-        if before is None:
-            self._study.set_user_attr(_CONFIGURATION, now)
-            return
-        for name in sorted(before.keys() | now.keys()):
-            if before.get(name) != now.get(name):
-                raise UserError(
-                    f"study {study.name} in {self._url}: was begun with {name} {before.get(name)}, now it is"
-                    f" {now.get(name)}; set it back, or choose another study.name and --out"
-                )
+        now = study_recipe(self._config, self._methods)
+        before = self._study.user_attrs.get(_CONFIGURATION, {})
+        differs = first_difference(before, now)
+        if differs is not None:
+            raise UserError(
+                f"study {self._config.study.name} in {self._url}: was begun with {differs} {before[differs]}, now it is"
+                f" {now[differs]}; set it back, or choose another study.name and --out"
+            )
+        if before | now != before:
+            self._study.set_user_attr(_CONFIGURATION, before | now)
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, *more: type[Exception]) -> Iterator[None]:
         """One line for a database that is locked, gone, or no database."""
         try:
             yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, *more) as error:
             cause = str(error.__cause__ or error).splitlines()[0]
             raise UserError(
                 f"study.storage {self._url}: {cause}; nothing is lost: results are in the trials folder, give the same"
@@ -237,13 +227,3 @@ def _leave_transactions(connection: Any, _record: Any) -> None:
 
 def _begin_immediately(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

@@ -1,6 +1,5 @@
 """One cell of a comparison: train, or take what is trained, and score; the result is one file."""
 
-import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from torch import nn
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
 from wcr_med.compare.plan import Cell
+from wcr_med.compare.recipe import run_recipe, scoring_recipe
+from wcr_med.compare.results import FAILURE_NAME, SCHEMA_VERSION, read_result, result_path
 from wcr_med.compare.scoring import energy_share, score_ladder
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
@@ -25,13 +26,13 @@ from wcr_med.stages.workspace import Workspace
 from wcr_med.training import deciding_fields, processor_settings, train
 from wcr_med.training.checkpoint import load_weights_, save_weights
 
-SCHEMA_VERSION = 1
-RESULT_NAME = "result.json"
 WEIGHTS_NAME = "dense.safetensors"
 
 _TRAINING_NAME = "training.json"
 
-log = logging.getLogger(__name__)
+
+class Unfinished(Exception):  # noqa: N818 - no error of the training
+    """A cell could not be done for a reason outside of it, such as a full disk: it stays open, and the worker stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,44 +51,56 @@ def run_cell(cell: Cell, method: Method, config: CompareConfig, data: Data, out:
     result file alone counts as done, without its network.
 
     Raises:
-        UserError: the training fails, or the data do not fit the configuration.
+        UserError: the training fails, which failure.json then tells, or the data do not fit the configuration.
+        Unfinished: a file cannot be read or written.
     """
     run = method.configure(config.run, value=cell.value, seed=cell.seed, fold=cell.fold)
     split = make_split(data.entries, run.split)
     folder = trial_folder(out, run, split, data.data_hash)
-    scoring = _scoring(config, run, method)
-    before = _read_result(folder, scoring)
-    if before is not None and (cell.phase == "tune" or before["rungs"][0]["patients"] is not None):
-        return _remember(folder, before, cell, method)
-    with processor_settings(run.training.threads):
-        model, training = _trained(folder, run, split, data)
-        rungs = score_ladder(
-            model,
-            data.cache,
-            split,
-            run,
-            sparsities=() if method.dense_only else config.study.sparsities,
-            repair=config.study.repair,
-            test=cell.phase == "final",
-        )
-    n_weights = sum(parameter.numel() for parameter in model.parameters())
-    result = {
+    scoring, entry = scoring_recipe(config, method, run), _entry(cell, method)
+    record = {
         "schema_version": SCHEMA_VERSION,
-        "cells": [] if before is None else before["cells"],
+        "cells": [entry],
         "split_hash": split.hash,
         "data_hash": data.data_hash,
-        "n_patients": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
         "scoring": scoring,
+        "configuration": run_recipe(run),
+        "provenance": provenance(seed=cell.seed),
+    }
+    path = result_path(folder, scoring)
+    before = read_result(path)
+    if before is not None and (cell.phase == "tune" or before["rungs"][0]["patients"] is not None):
+        return _remember(path, before, entry)
+    try:
+        with processor_settings(run.training.threads):
+            model, training = _trained(folder, run, split, data)
+            rungs = score_ladder(
+                model,
+                data.cache,
+                split,
+                run,
+                sparsities=scoring["sparsities"],
+                repair=config.study.repair,
+                test=cell.phase == "final",
+            )
+    except UserError as error:
+        if _is_outside(error):
+            raise Unfinished(str(error)) from error
+        write_json(folder / FAILURE_NAME, record | {"message": str(error)})
+        raise
+    n_weights = sum(parameter.numel() for parameter in model.parameters())
+    result = record | {
+        "cells": [] if before is None else before["cells"],
+        "n_patients": {part: len(getattr(split, part)) for part in ("train", "validation", "test")},
         "training": training,
         "energy_top5": energy_share(model),
         "n_weights": n_weights,
         "n_prunable": sum(kernel.numel() for kernel in prunable_parameters(model).values()),
         "bytes_fp32": 4 * n_weights,
         "rungs": [rung.to_dict() for rung in rungs],
-        "configuration": deciding_fields(run) | {"split": run.split.model_dump(mode="json")},
-        "provenance": provenance(seed=cell.seed),
     }
-    result = _remember(folder, result, cell, method)
+    result = _remember(path, result, entry)
+    (folder / FAILURE_NAME).unlink(missing_ok=True)
     if cell.phase == "final" and not config.study.keep_weights:
         (folder / WEIGHTS_NAME).unlink(missing_ok=True)
     return result
@@ -97,13 +110,6 @@ def trial_folder(out: Path, run: Config, split: Split, data_hash: str) -> Path:
     """Where a training lies: under the hash of all that decides its weights."""
     key = sha256_of_json({"deciding": deciding_fields(run), "split": split.hash, "data": data_hash})
     return out / "trials" / key[:16]
-
-
-def objective(result: dict[str, Any], sparsity: float, *, repaired: bool) -> float:
-    """What tuning maximises: dice_patient on validation patients at a sparsity; of a dense rival, when dense."""
-    rungs = result["rungs"]
-    at = [rung for rung in rungs if rung["sparsity"] == sparsity and rung["repaired"] == repaired]
-    return float((at or rungs[:1])[0]["validation_dice"])
 
 
 def _trained(folder: Path, run: Config, split: Split, data: Data) -> tuple[nn.Module, dict[str, Any]]:
@@ -138,39 +144,23 @@ def _speeds(history: Path) -> list[float]:
     return [float(row.split(",")[column]) for row in rows]
 
 
-def _scoring(config: CompareConfig, run: Config, method: Method) -> dict[str, Any]:
-    """What decides the scores beside the network."""
-    return {
-        "sparsities": [] if method.dense_only else list(config.study.sparsities),
-        "repair": list(config.study.repair),
-        "pruning": run.pruning.model_dump(
-            mode="json", include={"score", "cost_weight", "layer_floor", "repair_slices", "tune_epochs"}
-        ),
-    }
-
-
-def _read_result(folder: Path, scoring: dict[str, Any]) -> dict[str, Any] | None:
-    """The folder's result, if it has one of this schema and scoring."""
-    path = folder / RESULT_NAME
-    if not path.exists():
-        return None
-    try:
-        result = read_json(path)
-    except UserError as error:
-        log.warning("%s; it is made again", error)
-        return None
-    fits = isinstance(result, dict) and result.get("schema_version") == SCHEMA_VERSION and result["scoring"] == scoring
-    return result if fits else None
-
-
-def _remember(folder: Path, result: dict[str, Any], cell: Cell, method: Method) -> dict[str, Any]:
-    """Enter a cell into its result, so that tables need nothing but result files."""
-    entry = cell.to_dict() | {
+def _entry(cell: Cell, method: Method) -> dict[str, Any]:
+    """A cell as it stands in its file, so that tables need nothing but these files."""
+    return cell.to_dict() | {
         "label": method.label,
         "tuned_field": None if method.tune is None else method.tune.field,
         "dense_only": method.dense_only,
     }
+
+
+def _remember(path: Path, result: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Enter a cell into its result, and write it."""
     if entry not in result["cells"]:
         result = result | {"cells": [*result["cells"], entry]}
-    write_json(folder / RESULT_NAME, result)
+    write_json(path, result)
     return result
+
+
+def _is_outside(error: UserError) -> bool:
+    """Whether the operating system is at fault, and not the training."""
+    return isinstance(error.__cause__ or error.__context__, OSError)
