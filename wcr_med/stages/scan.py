@@ -41,13 +41,14 @@ SLICES_PER_PATIENT = 12
 
 _REPAIR_SLICES = 128  # a quarter of what pruning takes by default: statistics are estimated once for each point
 _CHOICE = 2  # the random stream that draws slices
-_THRESHOLD = 0.5  # of `validate`
+_THRESHOLD = 0.5  # where the dense network has none of its own
 
 
 def scan_stage(workspace: Workspace, *, repair: bool = False) -> str:
     """Prune each layer of the dense network alone and score it; write scan/sensitivity.{csv,json,svg,png}.
 
-    Weights go by magnitude, an exact number of each layer. No network is written.
+    Weights go by magnitude, an exact number of each layer. The dense network's own threshold serves all. No network is
+    written.
 
     Args:
         workspace: the run folder; precision and threads are those of training.
@@ -66,7 +67,8 @@ def scan_stage(workspace: Workspace, *, repair: bool = False) -> str:
     chosen = subset(cache, split.validation, per_patient=SLICES_PER_PATIENT, seed=config.seed)
     if not chosen.has_tumour_N.any():
         raise UserError("no validation patient has a tumour, so nothing can be lost; change split.seed")
-    model, _ = open_dense(workspace, split)
+    model, artefact = open_dense(workspace, split)
+    threshold = artefact.threshold or _THRESHOLD
     with processor_settings(config.training.threads):
         processor = choose_processor(config.training)
         scanner = _Scanner(
@@ -75,6 +77,7 @@ def scan_stage(workspace: Workspace, *, repair: bool = False) -> str:
             split.validation,
             processor,
             batch_size=config.evaluation.batch_size,
+            threshold=threshold,
             repair_batches=_repair_batches(workspace, cache, split.train) if repair else None,
         )
         dense = scanner.score()
@@ -88,7 +91,7 @@ def scan_stage(workspace: Workspace, *, repair: bool = False) -> str:
         n_patients=len(split.validation),
         n_slices=len(chosen),
         slices_per_patient=SLICES_PER_PATIENT,
-        threshold=_THRESHOLD,
+        threshold=threshold,
         split_hash=split.hash,
         data_hash=patients.data_hash,
         provenance=provenance(seed=config.seed),
@@ -169,10 +172,11 @@ class _Scanner:
         processor: Processor,
         *,
         batch_size: int,
+        threshold: float,
         repair_batches: Sequence[Tensor] | None,
     ) -> None:
         self._model, self._cache, self._patient_ids = model, cache, patient_ids
-        self._processor, self._batch_size = processor, batch_size
+        self._processor, self._batch_size, self._threshold = processor, batch_size, threshold
         self._repair_batches = repair_batches
         self._buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
 

@@ -4,6 +4,7 @@ They choose the best epoch and stop the training. They are not the project's res
 the grid of the files and with a chosen threshold.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationScores:
-    """What `validate` measures, at probability 0.5.
+    """What `validate` measures.
 
     Attributes:
         dice_patient: mean of the Dice of each patient; `None` where no patient has a defined one.
@@ -35,7 +36,13 @@ class ValidationScores:
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, cache: SliceCache, patient_ids: Sequence[str], processor: Processor, *, batch_size: int
+    model: nn.Module,
+    cache: SliceCache,
+    patient_ids: Sequence[str],
+    processor: Processor,
+    *,
+    batch_size: int,
+    threshold: float = 0.5,
 ) -> ValidationScores:
     """Predict all slices of these patients and score them. The model is left in evaluation mode.
 
@@ -45,8 +52,10 @@ def validate(
         patient_ids: whom to score; at least one.
         processor: device and precision.
         batch_size: slices a forward pass; slices of two patients may share one.
+        threshold: a pixel is foreground where its probability is above this; in (0, 1).
     """
     model.eval()
+    least_logit = math.log(threshold / (1 - threshold))
     rows_of = [cache.rows([patient_id]) for patient_id in patient_ids]
     rows = np.concatenate(rows_of)
     owner_N = np.repeat(np.arange(len(rows_of)), [len(own) for own in rows_of])
@@ -57,7 +66,7 @@ def validate(
         reference_Nhw = torch.from_numpy(np.asarray(cache.masks_Nhw[batch])).to(processor.device) > 0
         with processor.autocast():
             logits_N1hw = model(processor.place(images_NChw))
-        counts_N3[start : start + batch_size] = _counts(logits_N1hw[:, 0] > 0, reference_Nhw)
+        counts_N3[start : start + batch_size] = _counts(logits_N1hw[:, 0] > least_logit, reference_Nhw)
     counts_P3 = np.zeros((len(patient_ids), 3), dtype=np.int64)
     np.add.at(counts_P3, owner_N, counts_N3)
     return scores_of_counts(counts_P3)
