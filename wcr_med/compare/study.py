@@ -194,9 +194,10 @@ class Study:
     @contextlib.contextmanager
     def _explained(self, *more: type[Exception]) -> Iterator[None]:
         """One line for a database that is locked, gone, or no database."""
+        kinds: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, *more)
         try:
             yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, *more) as error:
+        except kinds as error:
             cause = str(error.__cause__ or error).splitlines()[0]
             raise UserError(
                 f"study.storage {self._url}: {cause}; nothing is lost: results are in the trials folder, give the same"

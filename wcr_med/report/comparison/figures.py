@@ -94,8 +94,9 @@ def _panel(axes: Axes, row: MethodRow, metric: Metric) -> None:
 def _line(axes: Axes, row: MethodRow, metric: Metric, *, repaired: bool, **style: object) -> None:
     rungs = [rung for rung in sorted(row.scores) if rung == DENSE or rung[1] == repaired]
     intervals = [row.scores[rung][metric] for rung in rungs]
-    # The dense network stands at half its weights: a logarithm has no place for "all but none removed".
-    places = [1 / (1 - max(rung[0], 0.5)) for rung in rungs]
+    # On a logarithmic axis dense would stand far off; it stands at 50 %, or halfway to the lowest sparsity.
+    dense = min([0.5, *(rung[0] / 2 for rung in rungs if rung != DENSE)])
+    places = [1 / (1 - (dense if rung == DENSE else rung[0])) for rung in rungs]
     values = np.array([100 * interval.value for interval in intervals])
     style = {"markersize": 3, "linewidth": 1.2, **style}
     if "label" in style:

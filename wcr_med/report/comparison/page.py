@@ -82,6 +82,11 @@ def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
         tuning = f"Every method with a strength had it tuned in {tried[0]} trials on validation patients."
     else:
         tuning = "The number of strengths tried on validation patients stands beside each method."
+    if len({row.n_places for row in rows}) > 1:
+        tuning += (
+            " **Methods have different numbers of trainings so far**, on different seeds and patients: read the paired"
+            " differences, not the means."
+        )
     return (
         "Figures are in points (hundredths), means over trainings of different seed and split, with 95 % intervals from"
         " a bootstrap over trainings and, within each, test patients. They are taken on the network's own grid, at a"
