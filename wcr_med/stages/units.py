@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 from wcr_med.errors import UserError
 
@@ -50,7 +51,7 @@ def time_in_words(milliseconds: float) -> str:
     return f"{milliseconds / MILLISECONDS['s']:.3f} s"
 
 
-def _parse(text: str, units: dict[str, float], *, source: str, example: str) -> float:
+def _parse(text: str, units: Mapping[str, float], *, source: str, example: str) -> float:
     match = _NUMBER.fullmatch(text)
     if match is None or match[2] not in units:
         fault = "has no unit" if match is not None and not match[2] else "is not a number and a unit"
