@@ -276,9 +276,7 @@ def compare(
         return
     command = shlex.join(["wcr-med", *sys.argv[1:]])
     typer.echo(
-        compare_stage(
-            comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command
-        )
+        compare_stage(comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command)
     )
 
 
