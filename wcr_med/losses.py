@@ -20,8 +20,8 @@ def build_loss(config: LossConfig) -> Loss:
 
     its sums over all pixels of the batch, or with `dice_over` "slice" over each slice, averaged then over the batch. By
     slice, one without tumour costs nearly 1 unless the network is all but silent on it, and its gradient drowns those
-    of the others; so the batch is the default. The cross-entropy is the mean over all pixels. Both weights may not be zero
-    at once; the configuration sees to that.
+    of the others; so the batch is the default. The cross-entropy is the mean over all pixels. Both weights may not be
+    zero at once; the configuration sees to that.
 
     Args:
         config: the two weights, and what the Dice is summed over.
