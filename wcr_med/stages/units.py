@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from collections.abc import Mapping
 
 from wcr_med.errors import UserError
 
