@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Mapping
-from collections.abc import Mapping
 
 from wcr_med.errors import UserError
 
