@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wcr_med.pruning.search import COST_WEIGHTS, GRID, Bounds, Found, Measure, Trial, last_before_failure, search
+from wcr_med.pruning.bounds import Bounds, Trial
+from wcr_med.pruning.search import COST_WEIGHTS, GRID, Found, Measure, last_before_failure, search
 
 SHORT = tuple(step / 20 for step in range(20))
 

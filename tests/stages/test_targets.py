@@ -15,7 +15,7 @@ from wcr_med.errors import UserError
 from wcr_med.export import MeasuredExport
 from wcr_med.models import build_model, sparsity
 from wcr_med.pruning import Mask
-from wcr_med.pruning.search import Bounds
+from wcr_med.pruning.bounds import Bounds
 from wcr_med.stages import candidates
 from wcr_med.stages.candidates import possible_sparsities
 from wcr_med.stages.evaluate import evaluate_stage

@@ -12,7 +12,8 @@ from wcr_med.evaluation import evaluate_patients
 from wcr_med.export import measure_export
 from wcr_med.models import prunable_parameters
 from wcr_med.pruning import Measured, n_to_prune
-from wcr_med.pruning.search import GRID, Bounds, Trial
+from wcr_med.pruning.bounds import Bounds, Trial
+from wcr_med.pruning.search import GRID
 from wcr_med.pruning.select import n_protected
 from wcr_med.stages.inputs import Patients, open_cache
 from wcr_med.stages.networks import open_dense, open_predictor

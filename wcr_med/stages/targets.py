@@ -11,7 +11,8 @@ from wcr_med.export import require_accelerator
 from wcr_med.files import atomic_path, write_json
 from wcr_med.provenance import provenance
 from wcr_med.pruning import require_repair, require_score
-from wcr_med.pruning.search import COST_WEIGHTS, Bound, Bounds, Found, Trial, search
+from wcr_med.pruning.bounds import Bound, Bounds, Trial
+from wcr_med.pruning.search import COST_WEIGHTS, Found, search
 from wcr_med.stages.candidates import Candidates, in_words
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import require_model
