@@ -71,5 +71,5 @@ def _slope(model: nn.Module, calibration: Calibration, image_NChw: Tensor, mask_
     with torch.no_grad():
         logits_N1hw = model(image_NChw)
     logits_N1hw.requires_grad_(True)
-    (slope_N1hw,) = torch.autograd.grad(calibration.loss_of(logits_N1hw.float(), mask_N1hw), logits_N1hw)
+    slope_N1hw: Tensor = torch.autograd.grad(calibration.loss_of(logits_N1hw.float(), mask_N1hw), logits_N1hw)[0]
     return slope_N1hw
