@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,3 +54,14 @@ def finished(phantom_root: Path, run_cache: Path, tmp_path_factory: pytest.TempP
     workspace = Workspace(out=tmp_path_factory.mktemp("run"), config=small_config(phantom_root, run_cache))
     run_stages(workspace)
     return workspace
+
+
+@pytest.fixture
+def own_regularizers() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    from wcr_med.regularizers import registry
+
+    before = dict(registry._TABLE)
+    yield
+    registry._TABLE.clear()
+    registry._TABLE.update(before)

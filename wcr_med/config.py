@@ -6,7 +6,7 @@ Every field is described where it is declared; `wcr-med config` prints these des
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -458,3 +458,14 @@ def _walk(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, str]]:
             yield from _walk(nested, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field.description or ""
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested record as one of dotted names; values that are no mappings stay as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

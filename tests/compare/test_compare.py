@@ -1,7 +1,7 @@
 """A whole comparison on the phantom: what it trains, what it writes, and how it goes on."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +12,9 @@ from wcr_med.compare import stage, trial
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.stage import compare_stage, plan_text
 from wcr_med.errors import UserError
-from wcr_med.regularizers import LossTerm, register_regularizer, registry
+from wcr_med.regularizers import LossTerm, register_regularizer
 
 Build = Callable[..., CompareConfig]
-
-
-@pytest.fixture
-def untouched() -> Iterator[None]:
-    before = dict(registry._TABLE)
-    yield
-    registry._TABLE.clear()
-    registry._TABLE.update(before)
 
 
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -103,7 +95,7 @@ def test_a_bounded_worker_leaves_the_rest(comparison: Build, tmp_path: Path) -> 
     assert compare_stage(config, tmp_path / "out").startswith("4 final cells scored, 0 left")
 
 
-@pytest.mark.usefixtures("untouched")
+@pytest.mark.usefixtures("own_regularizers")
 def test_a_new_regularizer_appears_with_no_other_change(comparison: Build, tmp_path: Path) -> None:
     @register_regularizer
     class LogSum(LossTerm):

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -17,15 +16,6 @@ from wcr_med.regularizers import (
     resolved,
     strength_and_schedule,
 )
-
-
-@pytest.fixture
-def untouched() -> Iterator[None]:
-    """What a test registers is gone after it."""
-    before = dict(registry._TABLE)
-    yield
-    registry._TABLE.clear()
-    registry._TABLE.update(before)
 
 
 class Ridge(LossTerm):
@@ -72,7 +62,7 @@ def test_the_resolved_section_has_no_null() -> None:
     assert section["schedule"] == {"start": 0.0, "ramp": 0.0, "settle": 0.0}
 
 
-@pytest.mark.usefixtures("untouched")
+@pytest.mark.usefixtures("own_regularizers")
 def test_a_new_one_needs_a_term_and_a_name() -> None:
     register_regularizer(Ridge)
     assert regularizer_names()[-1] == "ridge"
@@ -84,7 +74,7 @@ def test_a_new_one_needs_a_term_and_a_name() -> None:
     assert weights.grad.tolist() == [1.0, -2.0]
 
 
-@pytest.mark.usefixtures("untouched")
+@pytest.mark.usefixtures("own_regularizers")
 def test_an_installed_package_brings_one(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint(name="ridge", value=f"{__name__}:Ridge", group=registry.ENTRY_POINTS)
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Ridge)
@@ -92,7 +82,7 @@ def test_an_installed_package_brings_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert regularizer_class("ridge") is Ridge
 
 
-@pytest.mark.usefixtures("untouched")
+@pytest.mark.usefixtures("own_regularizers")
 def test_a_second_class_of_the_same_name_is_refused() -> None:
     register_regularizer(register_regularizer(Ridge))  # the same one twice is harmless
     with pytest.raises(ValueError, match="'ridge' exists already"):

@@ -5,7 +5,7 @@ from typing import Any
 
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
-from wcr_med.config import Config
+from wcr_med.config import Config, flatten
 from wcr_med.training import deciding_fields
 
 
@@ -18,7 +18,7 @@ def study_recipe(config: CompareConfig, methods: Sequence[Method]) -> dict[str, 
         | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "repair"})},
         "study": study.model_dump(mode="json", include={"tuning_trials", "tuning_sparsity", "sparsities", "repair"}),
     }
-    recipe = _flat(shared)
+    recipe = flatten(shared)
     del recipe["run.seed"]
     for method in methods:
         tune = None if method.tune is None else method.tune.model_dump(mode="json")
@@ -52,14 +52,4 @@ def scoring_recipe(config: CompareConfig, method: Method, run: Config) -> dict[s
 
 def agree(recorded: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
     """Whether two nested records have the same values in all fields that both have."""
-    return first_difference(_flat(recorded), _flat(expected)) is None
-
-
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
+    return first_difference(flatten(recorded), flatten(expected)) is None

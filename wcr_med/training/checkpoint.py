@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from wcr_med.config import flatten
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_path
 from wcr_med.training.progress import Progress
@@ -58,7 +59,7 @@ class Checkpoint:
         Raises:
             UserError: a setting differs; names the first, and both values.
         """
-        before, now = _flatten(self.fingerprint), _flatten(fingerprint)
+        before, now = flatten(self.fingerprint), flatten(fingerprint)
         for name in sorted(before.keys() | now.keys()):
             was, value = before.get(name, "not there"), now.get(name, "not there")
             if was != value and name == "data":
@@ -228,13 +229,3 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 def _shape(tensor: Tensor | None) -> str:
     return "absent" if tensor is None else "x".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
