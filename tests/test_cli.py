@@ -201,7 +201,7 @@ def test_a_stop_leaves_in_order_and_says_how_to_go_on(
     wcr_med, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     handler = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr("wcr_med.config.describe_fields", lambda: os.kill(os.getpid(), number))
+    monkeypatch.setattr("wcr_med.documents.describe_fields", lambda _kind: os.kill(os.getpid(), number))
     try:
         code, _, err = wcr_med("config")
     finally:

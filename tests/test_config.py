@@ -6,7 +6,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from wcr_med.config import Config, describe_fields, field_names, load_config
+from wcr_med.config import Config, load_config
+from wcr_med.documents import describe_fields, field_names
 from wcr_med.errors import UserError
 
 CONFIGS = sorted(
@@ -36,7 +37,7 @@ def leaves(document: dict[str, object], prefix: str = "") -> set[str]:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_shipped_configuration_is_valid_and_complete(config: Path) -> None:
     load_config(config)
-    assert leaves(yaml.safe_load(config.read_text())) == set(field_names())
+    assert leaves(yaml.safe_load(config.read_text())) == set(field_names(Config))
 
 
 def test_the_resolved_file_reads_back_to_the_same_configuration(path: Path, tmp_path: Path) -> None:
@@ -116,6 +117,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_is_described() -> None:
-    assert [name for name, text in describe_fields() if not text] == []
-    assert "training.epochs" in field_names()
-    assert set(Config.model_fields) <= set(field_names())
+    assert [name for name, text in describe_fields(Config) if not text] == []
+    assert "training.epochs" in field_names(Config)
+    assert set(Config.model_fields) <= set(field_names(Config))

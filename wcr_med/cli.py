@@ -328,9 +328,10 @@ def infer(
 @app.command("config")
 def config_fields() -> None:
     """List every field of the configuration with its meaning."""
-    from wcr_med.config import describe_fields
+    from wcr_med.config import Config
+    from wcr_med.documents import describe_fields
 
-    for name, description in describe_fields():
+    for name, description in describe_fields(Config):
         typer.echo(f"{name:36} {description}")
 
 

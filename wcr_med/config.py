@@ -3,24 +3,19 @@
 Every field is described where it is declared; `wcr-med config` prints these descriptions. Unknown keys are errors.
 """
 
-import difflib
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from wcr_med.errors import UserError
+from wcr_med.documents import check_document, read_document
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-
-_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -50,6 +45,11 @@ class DataConfig(Section):
     root: Path = Field(description="Folder with one folder a patient (kaggle_3m, or NIfTI)")
     format: Literal["kaggle_3m", "nifti"] = Field("kaggle_3m", description="Layout of that folder")
     nifti: NiftiConfig = Field(NiftiConfig(), description="File patterns, used when format is nifti")
+    spacing_mm: tuple[Positive, Positive, Positive] | None = Field(
+        None,
+        description="kaggle_3m alone: millimetres between slices, rows and columns, which TIFFs do not hold;"
+        " null: unknown, and distances are in pixels",
+    )
     cache: Path = Field(Path(".cache/wcr-med"), description="Folder for prepared slices; may be deleted at any time")
     phantom_patients: int = Field(
         0,
@@ -221,6 +221,9 @@ class PruningConfig(Section):
         0.001, description="Share of each layer's weights that always stays, at least one; 0: whole layers may go"
     )
     sparsity: Fraction = Field(0.9, description="Share of prunable weights set to zero in the exported network")
+    also: tuple[Fraction, ...] = Field(
+        (), description="Further sparsities that `run` prunes, scores, exports and reports beside it"
+    )
     ladder: tuple[Fraction, ...] = Field(
         (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98), description="Sparsities of the summary's table"
     )
@@ -246,6 +249,9 @@ class EvaluationConfig(Section):
     tolerance_px: tuple[Positive, ...] = Field(
         (1.0, 2.0), description="Tolerances of the normalised surface Dice, pixels"
     )
+    lesion_min_voxels: Count = Field(
+        10, description="Connected components of fewer voxels count neither as lesions nor as false alarms"
+    )
     margin: Positive = Field(0.02, description="Non-inferiority margin for dice_patient, set before the run")
     worse_by: Positive = Field(0.05, description="A patient counts as worse when Dice falls by more than this")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals")
@@ -257,6 +263,52 @@ class EvaluationConfig(Section):
         if isinstance(self.threshold, float) and not 0 < self.threshold < 1:
             raise ValueError(f"threshold is {self.threshold}: give a probability between 0 and 1, or auto")
         return self
+
+
+RobustnessName = Literal["noise", "bias_field", "intensity_shift", "blur", "missing_channel"]
+
+
+class ReportConfig(Section):
+    """The clinical-style report. See docs/report.md."""
+
+    robustness: tuple[RobustnessName, ...] = Field(
+        ("noise", "bias_field", "intensity_shift", "blur", "missing_channel"),
+        description="Disturbances of the test images under which dense and pruned networks are scored; []: none",
+    )
+    robustness_patients: int = Field(0, ge=0, description="At most this many test patients for that; 0: all")
+    bench_runs: Count = Field(30, description="Timed runs of each exported file, for the section on deployment")
+    subgroup_columns: tuple[str, ...] | None = Field(
+        None, description="Columns of data.csv that make subgroups; null: every one with 2 to 8 different codes"
+    )
+    min_subgroup: Count = Field(10, description="Below this many patients a subgroup is listed without a verdict")
+    permutations: Count = Field(2000, description="Of the test whether a subgroup is harmed more than the rest")
+    gallery_patients: Count = Field(12, description="Most patients that are shown slice by slice")
+
+
+class CardConfig(Section):
+    """What only the user can know about the network. Null is shown as "not stated", never filled in."""
+
+    model_name: str | None = Field(None, description="What the network is called")
+    developers: str | None = Field(None, description="Who made it")
+    contact: str | None = Field(None, description="Whom to ask")
+    licence: str | None = Field(None, description="Under which licence the network may be used")
+    intended_use: str | None = Field(None, description="The task, and where in the work of a clinic it would stand")
+    intended_users: str | None = Field(None, description="Who would use it")
+    population: str | None = Field(None, description="Patients and images it is meant for")
+    out_of_scope: str | None = Field(None, description="What it must not be used for")
+    data_source: str | None = Field(None, description="Where the images come from, with a citation")
+    data_licence: str | None = Field(None, description="Licence of the images")
+    data_dates: str | None = Field(None, description="When the images were acquired")
+    scanners: str | None = Field(None, description="Makers, field strengths, protocols")
+    reference_standard: str | None = Field(None, description="Who drew the reference masks, and how")
+    annotator_agreement: str | None = Field(None, description="How well readers agree with one another")
+    eligibility: str | None = Field(None, description="Which patients were included and excluded")
+    ethics: str | None = Field(None, description="Approval and consent")
+    sample_size: str | None = Field(None, description="How the number of patients was decided")
+    registration: str | None = Field(None, description="Where the study and its protocol are registered")
+    funding: str | None = Field(None, description="Who paid for the work")
+    conflicts: str | None = Field(None, description="Interests of the developers")
+    limitations: str | None = Field(None, description="Known limits that the figures do not show")
 
 
 class ExportConfig(Section):
@@ -312,6 +364,8 @@ class Config(Section):
     pruning: PruningConfig = PruningConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     export: ExportConfig = ExportConfig()
+    report: ReportConfig = ReportConfig()
+    card: CardConfig = CardConfig()
 
 
 def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:
@@ -331,141 +385,3 @@ def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:
 def parse_config(document: dict[str, Any], *, source: str) -> Config:
     """Check a configuration that is already a dictionary; `source` names it in messages."""
     return check_document(Config, document, source=source)
-
-
-def read_document(path: Path, assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """Read a YAML file and apply `a.b=value` assignments; nothing is checked yet.
-
-    Raises:
-        UserError: the file is missing or not YAML, or an assignment cannot be applied.
-    """
-    document = _read_yaml(path)
-    for assignment in assignments:
-        _assign(document, assignment)
-    return document
-
-
-def check_document(kind: type[_Kind], document: dict[str, Any], *, source: str) -> _Kind:
-    """Check a dictionary against a kind of configuration.
-
-    Raises:
-        UserError: a field is unknown, missing or invalid; the message begins with `source` and names the field.
-    """
-    try:
-        # JSON mode is strict about types and still takes lists for tuples and text for paths.
-        return kind.model_validate_json(json.dumps(document, default=str))
-    except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error, kind)}") from None
-    except (ValueError, RecursionError):
-        raise UserError(f"{source}: a value holds itself by an alias (*name); write the value out") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice or is no text."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a safe loader with one more number format
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; configs/ holds complete examples") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {_yaml_fault(error)}; mend that line") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: holds no fields; configs/ holds complete examples")
-    return cast("dict[str, Any]", document)
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong and in which line, without the parser's drawing of it."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
-    return str(error)
-
-
-def _assign(document: dict[str, Any], assignment: str) -> None:
-    dotted, equals, text = assignment.partition("=")
-    keys = dotted.strip().split(".")
-    if not equals or not all(keys):
-        raise UserError(f"--set {assignment}: write it as field.subfield=value")
-    try:
-        value = yaml.load(text, _Loader)  # noqa: S506 - a safe loader with one more number format
-    except yaml.YAMLError:
-        raise UserError(f"--set {assignment}: the value is not valid YAML; quote it") from None
-    node = document
-    for key in keys[:-1]:
-        if not isinstance(node.setdefault(key, {}), dict):
-            raise UserError(f"--set {assignment}: {key} is a value, not a section")
-        node = node[key]
-    node[keys[-1]] = value
-
-
-def _explain(error: ValidationError, kind: type[BaseModel]) -> str:
-    first = error.errors(include_url=False)[0]
-    location = [part for part in first["loc"] if isinstance(part, str)]
-    dotted = ".".join(location) or "the configuration"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        return f"{dotted} is not a field{_nearest(dotted, kind)}{more}"
-    if first["type"] == "missing":
-        return f"{dotted} is missing; set it in the file or with --set {dotted}=VALUE{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
-    return f"{dotted}: {message[0].lower()}{message[1:]}{given}{more}"
-
-
-def _nearest(dotted: str, kind: type[BaseModel]) -> str:
-    names = field_names(kind)
-    last = dotted.rsplit(".", 1)[-1]  # right name, wrong section
-    near = [name for name in names if name.rsplit(".", 1)[-1] == last][:1]
-    near = near or difflib.get_close_matches(dotted, names, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]}?" if near else "; `wcr-med config` lists every field"
-
-
-def field_names(kind: type[BaseModel] = Config) -> list[str]:
-    """Every field of a kind of configuration by its dotted name, sections included."""
-    return [name for name, _ in describe_fields(kind)]
-
-
-def describe_fields(kind: type[BaseModel] = Config) -> list[tuple[str, str]]:
-    """Every field of a kind of configuration: dotted name and description, in order."""
-    return list(_walk(kind, ""))
-
-
-def _walk(section: type[BaseModel], prefix: str) -> Iterable[tuple[str, str]]:
-    for name, field in section.model_fields.items():
-        nested = field.annotation
-        if isinstance(nested, type) and issubclass(nested, BaseModel):
-            yield f"{prefix}{name}", (field.description or nested.__doc__ or "").split("\n")[0]
-            yield from _walk(nested, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", field.description or ""
-
-
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested record as one of dotted names; values that are no mappings stay as they are."""
-    flat: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat

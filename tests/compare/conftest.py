@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from wcr_med.compare.config import CompareConfig
-from wcr_med.config import check_document
 from wcr_med.data.phantom import make_phantom
+from wcr_med.documents import check_document
 
 
 @pytest.fixture(scope="session")

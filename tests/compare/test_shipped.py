@@ -8,7 +8,7 @@ import yaml
 
 from wcr_med.compare.config import CompareConfig, load_compare_config
 from wcr_med.compare.stage import plan_text
-from wcr_med.config import field_names
+from wcr_med.documents import field_names
 from wcr_med.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("compare_*.yaml"))  # the phantom is the last

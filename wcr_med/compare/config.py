@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wcr_med.config import Config, Count, Fraction, RepairName, Section, check_document, read_document
+from wcr_med.config import Config, Count, Fraction, RepairName, Section
+from wcr_med.documents import check_document, read_document
 from wcr_med.errors import UserError
 
 

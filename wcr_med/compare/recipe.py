@@ -5,7 +5,8 @@ from typing import Any
 
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
-from wcr_med.config import Config, flatten
+from wcr_med.config import Config
+from wcr_med.documents import flatten
 from wcr_med.training import deciding_fields
 
 
@@ -15,7 +16,7 @@ def study_recipe(config: CompareConfig, methods: Sequence[Method]) -> dict[str, 
     shared = {
         "run": deciding_fields(run)
         | {"split": run.split.model_dump(mode="json", exclude={"fold"})}
-        | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "repair"})},
+        | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "also", "repair"})},
         "study": study.model_dump(mode="json", include={"tuning_trials", "tuning_sparsity", "sparsities", "repair"}),
     }
     recipe = flatten(shared)

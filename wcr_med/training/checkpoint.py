@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wcr_med.config import flatten
+from wcr_med.documents import flatten
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_path
 from wcr_med.training.progress import Progress
