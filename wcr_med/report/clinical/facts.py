@@ -1,0 +1,238 @@
+"""The sentences of the report that are made of numbers: its first screen, and its limitations."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wcr_med.metrics.uncertainty import PairedComparison
+from wcr_med.report.analysis.document import Analysis, Comparison, PairedMetric
+from wcr_med.report.clinical.formats import counted, listed, milliseconds, number, p_value, percent, size, span
+from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
+from wcr_med.report.document import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictText:
+    """A verdict in words.
+
+    Attributes:
+        short: for a table.
+        long: with the numbers behind it.
+    """
+
+    short: str
+    long: str
+
+
+_SHORT = {"non-inferior": "Non-inferior", "inferior": "Inferior", "inconclusive": "Inconclusive"}
+
+
+def verdict_text(comparison: Comparison, *, min_patients: int, level: float) -> VerdictText:
+    """The verdict of non-inferiority in words; none below `min_patients` patients."""
+    paired = comparison.paired
+    if paired.n_patients < min_patients or paired.interval is None:
+        few = f"{counted(paired.n_patients, 'patient')} with a difference; at least {max(2, min_patients)} are needed"
+        return VerdictText(
+            short="No verdict: too few patients", long=f"{_upper(few)} before anything may be concluded."
+        )
+    low, high = paired.interval.low, paired.interval.high
+    ends = f"the {percent(level)} interval of the mean difference, {span(low, high, signed=True)}"
+    floor = number(-paired.margin, _margin_digits(paired.margin))
+    numbers = f"(n = {paired.n_patients}, {p_value(paired.wilcoxon_p)} against no difference, Wilcoxon signed-rank)"
+    long = {
+        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice is not plausible.",
+        "inferior": f"The whole of {ends}, lies below {floor} {numbers}. Pruning costs more than was deemed acceptable.",
+        "inconclusive": f"{_upper(ends)}, holds {floor} {numbers}. These patients cannot tell whether the loss is"
+        " acceptable.",
+    }[paired.verdict]
+    return VerdictText(short=_SHORT[paired.verdict], long=long)
+
+
+def design_words(inputs: ReportInputs) -> str:
+    """How patients were divided."""
+    if inputs.design == "hold-out":
+        return "hold-out split by patient"
+    if inputs.design == "cross-validation":
+        return f"{len(inputs.partitions)}-fold cross-validation by patient, out-of-fold predictions pooled"
+    return f"leave one institution out, {counted(len(inputs.partitions), 'institution')} in turn"
+
+
+def whom(inputs: ReportInputs, analysis: Analysis) -> str:
+    """Whose images the figures rest on."""
+    tested = [
+        inputs.attributes[row.patient_id] for row in inputs.dense.result.rows if row.patient_id in inputs.attributes
+    ]
+    institutions = sorted({patient.institution for patient in tested} - {"unknown"})
+    missing = sum(bool(patient.missing_sequences) for patient in tested)
+    named = f" ({listed(institutions)})" if 0 < len(institutions) <= 5 else ""
+    where = f"of {counted(len(institutions), 'institution')}{named}" if institutions else "of unknown institutions"
+    unseen = "never seen in training" if inputs.design == "hold-out" else "each scored by a network that never saw it"
+    cases = analysis.dense.cases
+    empty = cases.n_both_empty + cases.n_false_alarm
+    text = f"{where}, {unseen}."
+    if missing:
+        text += f" {missing} with a missing sequence."
+    return text + (f" {empty} without a lesion." if empty else "")
+
+
+def sure(analysis: Analysis) -> str:
+    """What the interval of the headline means."""
+    score, level = analysis.pruned.scores["dice_patient"], percent(analysis.statistics.confidence)
+    if score.low is None:
+        return f"An interval needs two patients with a Dice; there {'is' if score.n_patients == 1 else 'are'} {score.n_patients}."
+    undefined = analysis.pruned.n_undefined.get("dice_patient", 0)
+    text = f"is the {level} interval of the mean Dice over {counted(score.n_patients, 'patient')} ({score.method})."
+    return text + (
+        f" {counted(undefined, 'patient')} without a Dice: nothing to find, nothing found." if undefined else ""
+    )
+
+
+def cost(paired: PairedComparison) -> str:
+    """How many patients changed."""
+    by = f"{paired.worse_by:g}"
+    return f"Worse by more than {by}: {counted(paired.n_worse, 'patient')}; better: {paired.n_better}."
+
+
+def lesions_found(analysis: Analysis) -> str:
+    """How many lesions the pruned network found."""
+    lesions = analysis.pruned.lesions
+    if not lesions.n_reference:
+        return "No lesion in the reference."
+    ends = span(lesions.sensitivity.low, lesions.sensitivity.high, 2)
+    return (
+        f"It found {lesions.n_detected} of {counted(lesions.n_reference, 'lesion')} ({ends}) and raised"
+        f" {counted(lesions.n_false, 'false one')}."
+    )
+
+
+def deployment_answer(analysis: Analysis) -> tuple[str, str]:
+    """Size and speed of the exported file: the figure, and the sentence after it."""
+    files = analysis.deployment.get(analysis.primary, ())
+    if not files:
+        return "Not measured", "No file was exported."
+    best, single = files[0], _single(files[0])
+    for file in files[1:]:
+        other = _single(file)
+        if other is not None and (single is None or other.p50_ms < single.p50_ms):
+            best, single = file, other
+    against = f", {best.dense_bytes / best.size_bytes:.1f} times smaller than dense" if best.size_bytes else ""
+    if single is None:
+        return size(best.size_bytes), f"on disk{against}. Its speed was not measured."
+    text = f"on disk{against}; {milliseconds(single.p50_ms)} a slice (95th percentile {milliseconds(single.p95_ms)},"
+    text += f" {counted(single.n_runs, 'run')}, {counted(single.threads, 'thread')}) on {best.processor}"
+    dense = analysis.deployment.get(analysis.dense.name, ())
+    reference = _single(dense[0]) if dense else None
+    text += f"; dense {milliseconds(reference.p50_ms)}." if reference is not None else "."
+    return size(best.size_bytes), text
+
+
+def harm_sentence(analysis: Analysis) -> str:
+    """Whether a subgroup lost more than the rest, multiplicity accounted for."""
+    tested = [entry for entry in analysis.verdict.attributes if entry.harm is not None]
+    if not tested:
+        return "No attribute has two groups that are large enough, so this cannot be tested."
+    harmed = [
+        f"{entry.harm.worst_group} ({entry.label})" for entry in analysis.verdict.harmed if entry.harm is not None
+    ]
+    if harmed:
+        return f"Yes: {listed(harmed)} lost more than the other patients, with many comparisons accounted for."
+    return (
+        f"Not shown: in none of {counted(len(tested), 'attribute')} did a group lose more than the rest, with many"
+        " comparisons accounted for. With few patients a true harm may stay hidden."
+    )
+
+
+def calibration_shift(analysis: Analysis) -> str:
+    """How pruning moved the calibration error; empty where there is none."""
+    metric: PairedMetric | None = next((entry for entry in analysis.verdict.metrics if entry.name == "ece"), None)
+    if metric is None or math.isnan(metric.difference.value):
+        return ""
+    difference = metric.difference
+    moved = {"better": "made it smaller", "worse": "made it larger", "not shown": "did not clearly move it"}[
+        metric.shift
+    ]
+    return (
+        f"Pruning {moved}: expected calibration error {number(metric.dense)} dense, {number(metric.pruned)} pruned,"
+        f" difference {number(difference.value, signed=True)} ({span(difference.low, difference.high, signed=True)};"
+        f" n = {difference.n_patients}; {p_value(metric.p)}, adjusted {p_value(metric.p_holm)})."
+    )
+
+
+def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
+    """What the figures cannot tell, from the facts of this run."""
+    sentences = [
+        "Research software: no part of this evaluation replaces a clinical study, and nothing here is validated for use"
+        " on patients."
+    ]
+    if inputs.phantom:
+        sentences.append("All images are made up. The figures test the software; they say nothing about patients.")
+    if inputs.design == "leave-one-institution-out":
+        sentences.append(
+            "Every institution was tested by a network that saw none of its patients, but all of them belong"
+            " to one data set, drawn up in one way."
+        )
+    else:
+        sentences.append(
+            "Test patients come from the same data set as training patients. On other scanners, protocols and"
+            " populations the figures may be lower."
+        )
+    sentences.append(
+        f"{counted(analysis.n_patients, 'test patient')}: rare failures may not be among them, and subgroups are small."
+    )
+    sentences.append(
+        "Intervals tell how the figures vary over patients. They do not hold the variation from training again"
+        " with another seed."
+    )
+    if any(math.isnan(row.pixel_mm) for row in inputs.dense.result.rows):
+        sentences.append(
+            "The images do not tell their spacing, so distances are in pixels, with one slice as one pixel, and"
+            " volumes in voxels."
+        )
+    if not inputs.card.annotator_agreement:
+        sentences.append(
+            "How well human readers agree on these images is not stated, so a Dice cannot be set against what"
+            " people reach."
+        )
+    if not inputs.robustness:
+        sentences.append("Robustness to disturbed images was not measured.")
+    if not any(analysis.deployment.values()):
+        sentences.append("No exported file was measured; the figures are of the network in PyTorch.")
+    if analysis.statistics.multiplicity:
+        sentences.append("Many comparisons are made; only the verdict of non-inferiority was planned before the run.")
+    return tuple(sentences)
+
+
+def as_score(paired: PairedComparison) -> Score:
+    """The mean difference of a paired comparison as a score."""
+    interval = paired.interval
+    return Score(
+        value=paired.mean_difference,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        n_patients=paired.n_patients,
+        method=interval.method if interval else "none",
+        confidence=interval.confidence if interval else None,
+    )
+
+
+def first_screen(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str]:
+    """The sentences of the summary by name."""
+    return {
+        "design": design_words(inputs),
+        "whom": whom(inputs, analysis),
+        "sure": sure(analysis),
+        "cost": cost(analysis.verdict.paired),
+    }
+
+
+def _single(file: Deployment) -> Latency | None:
+    """The latency with the fewest threads."""
+    return min(file.latency, key=lambda entry: entry.threads, default=None)
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _margin_digits(margin: float) -> int:
+    return max(2, len(f"{margin:g}".partition(".")[2]))
