@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterator
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from wcr_med.config import DataConfig
 from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
 from wcr_med.data.index import index_folder, load_volume, missing_label, patient_folders, patient_twice
+from wcr_med.data.sequences import ChannelContent, channel_names
 from wcr_med.progress import track
 from wcr_med.volumes import Array, FileError
 from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
@@ -19,7 +19,6 @@ from wcr_med.volumes.kaggle import SlicePair, missing_mask, patient_and_institut
 __all__ = ["AuditReport", "Finding", "PatientCounts", "audit"]
 
 _LOG = logging.getLogger(__name__)
-_KAGGLE_CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
@@ -80,8 +79,7 @@ class _PatientAudit:
         self._config, self._folder, self._seen = config, folder, seen
         self._shape = (0, 0, 0)
         self._n_slices = self._n_masks = self._n_tumour_slices = self._n_tumour_voxels = 0
-        self._differing: set[tuple[int, int]] = set()  # pairs of channels that differ somewhere
-        self._filled: set[int] = set()  # channels that are not constant everywhere
+        self._channels = ChannelContent()
         self._shared: dict[Path, list[tuple[str, str]]] = {}  # folder -> (slice there, slice here) of one content
 
     def read(self) -> None:
@@ -89,7 +87,7 @@ class _PatientAudit:
         slices = self._kaggle_slices() if self._config.format == "kaggle_3m" else self._nifti_slices()
         for name, image_HWC, mask_HW in slices:
             self._count(image_HWC, mask_HW)
-            self._compare_channels(image_HWC)
+            self._channels.see(image_HWC)
             if earlier := self._seen.earlier(image_HWC, self._folder, name):
                 self._shared.setdefault(earlier[0], []).append((earlier[1], name))
         if self._n_masks == self._n_slices > 0 and self._n_tumour_slices == 0:
@@ -184,15 +182,6 @@ class _PatientAudit:
             self._n_tumour_slices += n_voxels > 0
             self._n_tumour_voxels += n_voxels
 
-    def _compare_channels(self, image_HWC: Array) -> None:
-        channels = range(image_HWC.shape[2])
-        for channel in channels:
-            if channel not in self._filled and image_HWC[..., channel].min() != image_HWC[..., channel].max():
-                self._filled.add(channel)
-        for pair in combinations(channels, 2):
-            if pair not in self._differing and not np.array_equal(image_HWC[..., pair[0]], image_HWC[..., pair[1]]):
-                self._differing.add(pair)
-
     def _report_gaps(self, numbers: list[int]) -> None:
         missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
         if missing:
@@ -201,21 +190,14 @@ class _PatientAudit:
             self._find("warning", self._folder, "slice-gap", message)
 
     def _report_sequences(self) -> None:
-        channels = range(self._shape[2])
-        names = _KAGGLE_CHANNELS if self._config.format == "kaggle_3m" else tuple(f"channel {k}" for k in channels)
-        for channel in channels:
-            if channel not in self._filled:
-                message = f"{names[channel]} is one constant value: the sequence is missing"
-                self._find("note", self._folder, "empty-sequence", message)
-        identical: dict[int, list[int]] = {}
-        for channel in sorted(self._filled):
-            earlier = (k for k in identical if (k, channel) not in self._differing)
-            identical.setdefault(next(earlier, channel), []).append(channel)
-        for group in identical.values():
-            if len(group) > 1:
-                listed = ", ".join(names[channel] for channel in group)
-                message = f"{listed} are identical: a missing sequence was filled with a copy of another"
-                self._find("note", self._folder, "copied-sequence", message)
+        names = channel_names(self._config.format, self._shape[2])
+        for channel in self._channels.empty:
+            message = f"{names[channel]} is one constant value: the sequence is missing"
+            self._find("note", self._folder, "empty-sequence", message)
+        for group in self._channels.copies:
+            listed = ", ".join(names[channel] for channel in group)
+            message = f"{listed} are identical: a missing sequence was filled with a copy of another"
+            self._find("note", self._folder, "copied-sequence", message)
 
     def _report_shared(self) -> None:
         for folder, pairs in self._shared.items():
