@@ -162,7 +162,7 @@ def compare(
         n_undefined=len(difference_P) - len(difference),
         mean_difference=float(difference.mean()) if len(difference) else math.nan,
         interval=interval,
-        wilcoxon_p=_wilcoxon(difference),
+        wilcoxon_p=wilcoxon_p(difference),
         n_worse=int(np.count_nonzero(difference < -worse_by)),
         n_better=int(np.count_nonzero(difference > worse_by)),
         worse_by=worse_by,
@@ -195,7 +195,8 @@ def _median_of_ratios(numerator: Array, denominator: Array, axis: int = -1) -> A
     return median
 
 
-def _wilcoxon(difference: Array) -> float:
+def wilcoxon_p(difference: Array) -> float:
+    """Two-sided signed-rank test of finite differences, one a patient: 1.0 where none differs, NaN without any."""
     if len(difference) == 0:
         return math.nan
     if not np.any(difference):
