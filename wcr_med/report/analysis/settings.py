@@ -1,0 +1,44 @@
+"""What every computation of the analysis needs to know of the run."""
+
+from dataclasses import dataclass
+
+from wcr_med.report.clinical.inputs import ReportInputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Level, draws, seed and limits.
+
+    Attributes:
+        confidence: level of the intervals.
+        resamples: of the bootstrap over patients.
+        permutations: of the permutation tests.
+        seed: of both.
+        margin: of non-inferiority in dice_patient.
+        worse_by: the change of Dice that counts for a patient.
+        min_subgroup: patients with a difference, below which a group gets no verdict.
+        lesion_min_voxels: components of fewer voxels are no lesions.
+    """
+
+    confidence: float = 0.95
+    resamples: int = 2000
+    permutations: int = 2000
+    seed: int = 0
+    margin: float = 0.02
+    worse_by: float = 0.05
+    min_subgroup: int = 10
+    lesion_min_voxels: int = 10
+
+    @classmethod
+    def of(cls, inputs: ReportInputs) -> "Settings":
+        """Those of a run; the seed is that of the dense network's evaluation."""
+        return cls(
+            confidence=inputs.evaluation.confidence,
+            resamples=inputs.evaluation.resamples,
+            permutations=inputs.settings.permutations,
+            seed=inputs.dense.result.seed,
+            margin=inputs.evaluation.margin,
+            worse_by=inputs.evaluation.worse_by,
+            min_subgroup=inputs.settings.min_subgroup,
+            lesion_min_voxels=inputs.evaluation.lesion_min_voxels,
+        )
