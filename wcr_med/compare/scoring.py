@@ -21,9 +21,8 @@ from wcr_med.data.cache import SliceCache
 from wcr_med.data.split import Split
 from wcr_med.evaluation import best_threshold
 from wcr_med.evaluation.threshold import GRID, threshold_counts
-from wcr_med.losses import build_loss
 from wcr_med.models import prunable_parameters
-from wcr_med.pruning import Calibration, calibration_slices, make_mask, measure, prune_, repair_
+from wcr_med.pruning import make_mask, measure, open_calibration, prune_, repair_
 from wcr_med.training import Processor, choose_processor
 
 Array = npt.NDArray[Any]
@@ -80,16 +79,7 @@ def score_ladder(
     processor = choose_processor(config.training)
     settings = config.pruning
 
-    def batches() -> Any:
-        return calibration_slices(
-            cache,
-            cache.rows(split.train),
-            n_slices=settings.repair_slices,
-            seed=config.seed,
-            other_per_tumour=config.training.other_per_tumour,
-        )
-
-    calibration = Calibration(batches=batches, loss_of=build_loss(config.loss), device=processor.device)
+    calibration = open_calibration(config, cache, split)
     dense = copy.deepcopy(model).to(processor.device).eval()
     rungs = [_score(dense, cache, split, processor, sparsity=0.0, repaired=False, test=test)]
     measured = measure(dense, settings.score, calibration, cost_weight=settings.cost_weight) if sparsities else None
@@ -160,13 +150,12 @@ def _score(
     )
 
 
-@torch.inference_mode()
 def _counts(
     model: nn.Module, cache: SliceCache, patient_ids: Sequence[str], processor: Processor
 ) -> tuple[Array, Array, Array]:
     """True and false positives at every threshold, and reference pixels, of each patient."""
     model.eval()
-    placed = processor.place_model(model)
+    placed = processor.place_model(model)  # not in inference mode: what it converts there can never learn again
     tp: list[Array] = []
     fp: list[Array] = []
     positives: list[int] = []
@@ -175,7 +164,7 @@ def _counts(
         parts = []
         for start in range(0, len(rows), _BATCH):
             images_NChw = torch.from_numpy(np.asarray(cache.images_NChw[rows[start : start + _BATCH]], np.float32))
-            with processor.autocast():
+            with torch.inference_mode(), processor.autocast():
                 logits_N1hw = placed(processor.place(images_NChw))
             parts.append(torch.sigmoid(logits_N1hw[:, 0].float()).cpu().numpy())
         counted = threshold_counts(np.asarray(cache.masks_Nhw[rows]), np.concatenate(parts))

@@ -1,7 +1,7 @@
 """Pruning: score every prunable weight, remove exactly k, repair what the zeros left behind."""
 
 from wcr_med.pruning.biases import tune_biases_
-from wcr_med.pruning.calibration import Calibration, calibration_slices
+from wcr_med.pruning.calibration import Calibration, calibration_slices, open_calibration
 from wcr_med.pruning.mask import LayerKept, Mask
 from wcr_med.pruning.prune import Measured, PruneResult, make_mask, measure, prune_, require_score
 from wcr_med.pruning.repair import RETRAINED, repair_, repair_in_words, require_repair
@@ -28,6 +28,7 @@ __all__ = [
     "match_variance_",
     "measure",
     "n_to_prune",
+    "open_calibration",
     "prune_",
     "reestimate_statistics_",
     "repair_",

@@ -12,9 +12,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import balanced_rows
-from wcr_med.losses import Loss
+from wcr_med.data.split import Split
+from wcr_med.losses import Loss, build_loss
+from wcr_med.training.processor import choose_processor
 
 Batch = tuple[Tensor, Tensor]
 """image_NChw float32, normalised; mask_N1hw float32 of 0 and 1."""
@@ -39,6 +42,23 @@ class Calibration:
         """One pass over the batches, on the device."""
         for image_NChw, mask_N1hw in self.batches():
             yield image_NChw.to(self.device), mask_N1hw.to(self.device)
+
+
+def open_calibration(config: Config, cache: SliceCache, split: Split) -> Calibration:
+    """The `pruning.repair_slices` slices of training patients that scores and repair look at, and the training loss."""
+
+    def batches() -> Iterator[Batch]:
+        return calibration_slices(
+            cache,
+            cache.rows(split.train),
+            n_slices=config.pruning.repair_slices,
+            seed=config.seed,
+            other_per_tumour=config.training.other_per_tumour,
+        )
+
+    return Calibration(
+        batches=batches, loss_of=build_loss(config.loss), device=choose_processor(config.training).device
+    )
 
 
 def calibration_slices(

@@ -10,16 +10,14 @@ from wcr_med.artefacts import ModelArtefact, save_model
 from wcr_med.config import PruningConfig
 from wcr_med.data.cache import SliceCache
 from wcr_med.errors import UserError
-from wcr_med.losses import build_loss
 from wcr_med.models import sparsity as measure_sparsity
 from wcr_med.pruning import (
     RETRAINED,
-    Calibration,
     Mask,
     Measured,
-    calibration_slices,
     make_mask,
     measure,
+    open_calibration,
     prune_,
     repair_,
     require_repair,
@@ -29,7 +27,7 @@ from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, require_model
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
-from wcr_med.training import choose_processor, deciding_fields, processor_settings
+from wcr_med.training import deciding_fields, processor_settings
 
 
 def check_pruning(config: PruningConfig) -> None:
@@ -91,7 +89,7 @@ def measure_dense(workspace: Workspace, cache: SliceCache, patients: Patients, d
     """What `pruning.score` and `pruning.cost_weight` need to know of the dense network besides its weights."""
     config = workspace.config.pruning
     with processor_settings(workspace.config.training.threads):
-        calibration = open_calibration(workspace, cache, patients)
+        calibration = open_calibration(workspace.config, cache, patients.split)
         return measure(dense, config.score, calibration, cost_weight=config.cost_weight)
 
 
@@ -141,26 +139,10 @@ def pruned_copy(
         **prune_(model, mask).to_dict(),
     )
     with processor_settings(workspace.config.training.threads):
-        calibration = open_calibration(workspace, cache, patients)
+        calibration = open_calibration(workspace.config, cache, patients.split)
         for record in repair_(model, repair, calibration, dense=before, tune_epochs=config.tune_epochs):
             artefact = artefact.with_step(**record)
     return model, artefact, mask
-
-
-def open_calibration(workspace: Workspace, cache: SliceCache, patients: Patients) -> Calibration:
-    """The `pruning.repair_slices` training slices that scores and repair steps look at, and the training loss."""
-    config = workspace.config
-    return Calibration(
-        batches=lambda: calibration_slices(
-            cache,
-            cache.rows(patients.split.train),
-            n_slices=config.pruning.repair_slices,
-            seed=config.seed,
-            other_per_tumour=config.training.other_per_tumour,
-        ),
-        loss_of=build_loss(config.loss),
-        device=choose_processor(config.training).device,
-    )
 
 
 def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
