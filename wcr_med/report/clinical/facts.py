@@ -40,8 +40,10 @@ def verdict_text(comparison: Comparison, *, min_patients: int, level: float) -> 
     floor = number(-paired.margin, _margin_digits(paired.margin))
     numbers = f"(n = {paired.n_patients}, {p_value(paired.wilcoxon_p)} against no difference, Wilcoxon signed-rank)"
     long = {
-        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice is not plausible.",
-        "inferior": f"The whole of {ends}, lies below {floor} {numbers}. Pruning costs more than was deemed acceptable.",
+        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice is not"
+        " plausible.",
+        "inferior": f"The whole of {ends}, lies below {floor} {numbers}. Pruning costs more than was deemed"
+        " acceptable.",
         "inconclusive": f"{_upper(ends)}, holds {floor} {numbers}. These patients cannot tell whether the loss is"
         " acceptable.",
     }[paired.verdict]
@@ -79,7 +81,7 @@ def sure(analysis: Analysis) -> str:
     """What the interval of the headline means."""
     score, level = analysis.pruned.scores["dice_patient"], percent(analysis.statistics.confidence)
     if score.low is None:
-        return f"An interval needs two patients with a Dice; there {'is' if score.n_patients == 1 else 'are'} {score.n_patients}."
+        return f"for lack of patients: an interval needs two with a Dice, and {score.n_patients} has one."
     undefined = analysis.pruned.n_undefined.get("dice_patient", 0)
     text = f"is the {level} interval of the mean Dice over {counted(score.n_patients, 'patient')} ({score.method})."
     return text + (
@@ -215,9 +217,42 @@ def as_score(paired: PairedComparison) -> Score:
     )
 
 
-def first_screen(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str]:
-    """The sentences of the summary by name."""
+def partition_sentence(inputs: ReportInputs) -> str:
+    """How the patients were divided, with the names of the parts' purposes."""
+    if inputs.design == "hold-out":
+        return "One split: some patients trained the network, some chose epoch and threshold, the rest tested it."
+    folds = counted(len(inputs.partitions), "network")
+    if inputs.design == "cross-validation":
+        return (
+            f"Cross-validation: {folds} were trained, and every patient was tested once, by the one that never saw it."
+        )
+    return f"Leave one institution out: {folds} were trained, each tested on the institution that it never saw."
+
+
+def input_words(inputs: ReportInputs) -> str:
+    """What goes into the network."""
+    configuration = inputs.configuration
+    model, grid = configuration.get("model", {}), configuration.get("preprocess", {})
+    data = configuration.get("data", {})
+    channels = model.get("in_channels")
+    text = f"A volume of {counted(channels, 'channel')}" if channels else "A volume"
+    if data.get("format") == "kaggle_3m":
+        text += " (pre-contrast T1, FLAIR and post-contrast T1 MR images)"
+    elif data.get("format") == "nifti":
+        text += f" (files {listed(list(data.get('nifti', {}).get('channels', ())))})"
+    text += ", read slice by slice"
+    if grid.get("height") and grid.get("width"):
+        text += f" on a grid of {grid['height']} \u00d7 {grid['width']} pixels"
+    return text + "; intensities are normalised for each patient."
+
+
+def page_facts(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str | bool]:
+    """Short facts of the page by name."""
     return {
+        "input": input_words(inputs),
+        "partition_sentence": partition_sentence(inputs),
+        "has_clinical": any(patient.clinical for patient in inputs.attributes.values()),
+        "retrained": any(network.retrained_epochs for network in inputs.networks),
         "design": design_words(inputs),
         "whom": whom(inputs, analysis),
         "sure": sure(analysis),
