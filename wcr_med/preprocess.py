@@ -146,7 +146,7 @@ def prepare(image_SHWC: Array, settings: PreprocessSettings) -> Prepared:
         raise UserError(f"image of shape {image_SHWC.shape}: expected slices x rows x columns x channels, none zero")
     if image_SHWC.dtype.kind == "f" and not np.isfinite(image_SHWC).all():
         raise UserError("the image holds NaN or infinite values; replace them before use")
-    foreground_SHW = _foreground(image_SHWC)
+    foreground_SHW = foreground(image_SHWC)
     centre_C, spread_C = _statistics(image_SHWC, foreground_SHW, settings)
     frame = _frame(foreground_SHW, settings)
     image_SChw = frame.to_network(np.moveaxis(image_SHWC, -1, 1))
@@ -202,8 +202,15 @@ def binarise(probability: Array, threshold: float) -> Array:
     return mask
 
 
-def _foreground(image_SHWC: Array) -> Array:
-    """Voxels brighter than a tenth of the bright level in at least half of the channels: no odd channel decides."""
+def foreground(image_SHWC: Array) -> Array:
+    """Voxels brighter than a tenth of the bright level in at least half of the channels: no odd channel decides.
+
+    Args:
+        image_SHWC: (slices, rows, columns, channels), any real dtype, finite.
+
+    Returns:
+        foreground_SHW, bool; nothing where no value is above zero.
+    """
     votes_SHW = np.zeros(image_SHWC.shape[:3], dtype=np.uint16)
     n_channels = image_SHWC.shape[3]
     for channel in range(n_channels):
