@@ -6,7 +6,7 @@ import pytest
 
 from wcr_med.config import EvaluationConfig
 from wcr_med.errors import UserError
-from wcr_med.evaluation import EvaluationResult, evaluate_patients, load_prediction, score_patient
+from wcr_med.evaluation import EvaluationResult, evaluate_patients, load_mask, load_probability, score_patient
 from wcr_med.metrics import surface_distances
 
 CONFIG = EvaluationConfig(resamples=100)
@@ -98,13 +98,10 @@ def test_tolerances_name_the_scores(three_patients):
 
 
 def test_kept_predictions_come_back(three_patients, tmp_path):
-    evaluate(three_patients, perfect, keep=tmp_path / "masks")
+    evaluate(three_patients, perfect, keep=tmp_path)
     mask_SHW = three_patients.volumes["large"].mask_SHW
-    np.testing.assert_array_equal(load_prediction(tmp_path / "masks", "large"), mask_SHW)
-    (tmp_path / "masks" / "small.npz").write_bytes(b"PK\x03\x04 damaged")
-    for name in ("small", "unknown"):
-        with pytest.raises(UserError, match=rf"{name}.npz: no readable prediction"):
-            load_prediction(tmp_path / "masks", name)
+    np.testing.assert_array_equal(load_mask(tmp_path, "large"), mask_SHW)
+    np.testing.assert_array_equal(load_probability(tmp_path, "large"), mask_SHW)
 
 
 def test_bad_requests_are_refused(three_patients):

@@ -155,12 +155,12 @@ def test_cases_are_read_from_files(phantom_root: Path, tmp_path):
         threshold=0.5,
         config=EvaluationConfig(resamples=20),
         distances=False,
-        keep=tmp_path / "masks",
+        keep=tmp_path,
     )
-    cases = load_cases(result, entries, tmp_path / "masks")
+    cases = load_cases(result, entries, tmp_path)
     assert {(c.patient_id, c.dice) for c in cases} == {(name, dice) for _, name, dice in pick_patients(result)}
     for found in cases:
         np.testing.assert_array_equal(found.prediction_SHW, found.image_SHWC[..., 1] > 120)
         assert found.pixel_aspect == 1.0
     with pytest.raises(UserError, match="no longer in the data"):
-        load_cases(result, [], tmp_path / "masks")
+        load_cases(result, [], tmp_path)

@@ -1,7 +1,5 @@
 """What an evaluation found: a row a patient, averages with intervals, and the files that hold them."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from wcr_med.errors import UserError
-from wcr_med.files import read_json, write_json, write_text
+from wcr_med.evaluation.rows import PatientRow, without_nan
+from wcr_med.evaluation.summarise import LESION_DEFINITIONS
+from wcr_med.evaluation.tables import write_per_lesion_csv, write_per_patient_csv
+from wcr_med.files import read_json, write_json
 from wcr_med.metrics.averages import DEFINITIONS, Average
+from wcr_med.metrics.calibration import CalibrationCounts
+from wcr_med.metrics.lesions import DetectionCounts
 from wcr_med.metrics.uncertainty import Interval
 
-SCHEMA_VERSION = 1
+__all__ = ["SCHEMA_VERSION", "SCORE_DEFINITIONS", "EvaluationResult", "PatientRow", "without_nan"]
+
+SCHEMA_VERSION = 2
 
 SCORE_DEFINITIONS: Mapping[str, str] = {
     "dice": "2 tp / (2 tp + fp + fn) of the whole volume",
@@ -26,6 +31,18 @@ SCORE_DEFINITIONS: Mapping[str, str] = {
     "assd_px": "mean 3D surface distance over the surface voxels of both masks, in pixels of the slice",
     "nsd": "share of both surfaces within the tolerance of the other; the key is the tolerance in pixels of the slice",
     "distance_unit": "slices lie their true spacing apart where it is known; else one slice counts as one pixel",
+    "lesion": "connected component of the volume over 26 neighbours with at least lesion_min_voxels voxels; smaller "
+    "ones are dropped, of reference and prediction",
+    "detected": "a kept component of the prediction shares a voxel with the lesion",
+    "false_lesion": "kept component of the prediction that shares no voxel with any kept lesion of the reference",
+    "detection_precision": "detected / (detected + false lesions); 0 where lesions were missed and none is false",
+    "detection_recall": "detected / lesions of the reference",
+    "detection_f1": "2 detected / (2 detected + missed + false)",
+    "lesion_dice": "Dice of a lesion against all kept components of the prediction that overlap it, taken together",
+    "in_question": "voxels with a probability of at least 0.01, or of the reference",
+    "calibration": "voxels in question in 20 equal bins of probability, lower edge included",
+    "expected_calibration_error": "mean over voxels in question of |mean probability - share of foreground| of the bin",
+    "threshold_tp": "true positives at the thresholds 0.02, 0.03 ... 0.98; threshold_fp likewise",
     "empty_rule": "reference and prediction empty: NaN (null), counted; one of them empty: Dice, IoU, precision and "
     "NSD 0, HD95 and ASSD the diagonal of the volume; recall and volume error do not exist for an empty reference",
     "interval": "bootstrap over patients, BCa; percentile for the median and where BCa does not exist",
@@ -33,69 +50,17 @@ SCORE_DEFINITIONS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatientRow:
-    """The scores of one patient. NaN where a score does not exist (docs/metrics.md).
-
-    Attributes:
-        patient_id: the patient.
-        institution: where the images come from, "unknown" if the name tells none.
-        n_slices: slices of the volume; `n_slices_tumour` of these hold tumour in the reference.
-        n_slices_false_alarm: slices without tumour in which a pixel is predicted.
-        tp, fp, fn, tn: pixels of the volume.
-        tumour_slice_dice_sum: sum of the Dice of single slices that hold tumour.
-        empty: which masks are empty: "none", "reference", "prediction" or "both".
-        hd95_px: in pixels of the slice; `assd_px` likewise. NaN where distances were not asked for.
-        nsd: normalised surface Dice, keyed by the tolerance in pixels as text; without distances it holds nothing.
-        pixel_mm: size of a pixel (geometric mean of its sides); NaN where the spacing is unknown. Multiplied with a
-            distance in pixels it gives millimetres.
-        voxel_ml: volume of a voxel in millilitres, NaN where the spacing is unknown.
-    """
-
-    patient_id: str
-    institution: str
-    n_slices: int
-    n_slices_tumour: int
-    n_slices_false_alarm: int
-    tp: int
-    fp: int
-    fn: int
-    tn: int
-    dice: float
-    iou: float
-    precision: float
-    recall: float
-    specificity: float
-    relative_volume_error: float
-    tumour_slice_dice_sum: float
-    empty: str
-    hd95_px: float
-    assd_px: float
-    nsd: Mapping[str, float]
-    pixel_mm: float
-    voxel_ml: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; NaN becomes None."""
-        return {name: without_nan(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> "PatientRow":
-        """Read what `to_dict` wrote."""
-        values: dict[str, Any] = {name: math.nan if value is None else value for name, value in document.items()}
-        values["nsd"] = {key: math.nan if value is None else value for key, value in document["nsd"].items()}
-        return cls(**values)
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """One network on a set of patients.
 
     Attributes:
-        threshold: probability from which a pixel is foreground.
+        threshold: probability from which a pixel is foreground; NaN where the rows have different ones (several folds).
         rows: one for each patient, in the order they were given.
-        averages: by name, see `wcr_med.metrics.averages.DEFINITIONS` and `mean_*` of single scores.
+        averages: by name, see `wcr_med.metrics.averages.DEFINITIONS`, `wcr_med.evaluation.summarise` and `mean_*` of
+            single scores.
         seed: of the bootstrap.
-        split_hash: of the partition whose patients these are; `None` where it is not known.
+        split_hash: of the partition whose patients these are; `None` where it is not known, and of several folds.
+        lesion_min_voxels: components of fewer voxels count neither as lesions nor as false alarms.
     """
 
     threshold: float
@@ -103,6 +68,7 @@ class EvaluationResult:
     averages: Mapping[str, Average]
     seed: int
     split_hash: str | None = None
+    lesion_min_voxels: int = 10
 
     @property
     def n_both_empty(self) -> int:
@@ -114,6 +80,16 @@ class EvaluationResult:
         """Voxels predicted in patients whose reference is empty: the false-positive burden."""
         return sum(row.fp for row in self.rows if row.empty == "reference")
 
+    @property
+    def calibration(self) -> CalibrationCounts:
+        """The voxels in question of all patients together."""
+        return sum((row.calibration for row in self.rows), CalibrationCounts())
+
+    @property
+    def detection(self) -> DetectionCounts:
+        """The lesions of all patients together."""
+        return sum((row.detection for row in self.rows), DetectionCounts(detected=0, missed=0, false=0))
+
     def value(self, name: str) -> float:
         """An average by name, NaN where it does not exist."""
         return self.averages[name].value
@@ -122,8 +98,9 @@ class EvaluationResult:
         """The content of metrics.json."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "definitions": {**DEFINITIONS, **SCORE_DEFINITIONS},
-            "threshold": self.threshold,
+            "definitions": {**DEFINITIONS, **LESION_DEFINITIONS, **SCORE_DEFINITIONS},
+            "lesion_min_voxels": self.lesion_min_voxels,
+            "threshold": without_nan(self.threshold),
             "seed": self.seed,
             "split_hash": self.split_hash,
             "n_patients": len(self.rows),
@@ -146,52 +123,26 @@ class EvaluationResult:
             raise UserError(f"{source}: schema version {found!r}, expected {SCHEMA_VERSION}; run the evaluation again")
         try:
             return cls(
-                threshold=document["threshold"],
+                threshold=math.nan if document["threshold"] is None else document["threshold"],
+                lesion_min_voxels=document["lesion_min_voxels"],
                 seed=document["seed"],
                 split_hash=document.get("split_hash"),
                 rows=tuple(PatientRow.from_dict(row) for row in document["patients"]),
                 averages={name: _average(entry) for name, entry in document["averages"].items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source}: a field is missing or unknown ({error}); run the evaluation again") from None
 
     def save(self, folder: Path) -> None:
-        """Write metrics.json and per_patient.csv into `folder`."""
+        """Write metrics.json, per_patient.csv and per_lesion.csv into `folder`."""
         write_json(folder / "metrics.json", self.to_dict())
-        write_per_patient_csv(folder / "per_patient.csv", self)
+        write_per_patient_csv(folder / "per_patient.csv", self.rows)
+        write_per_lesion_csv(folder / "per_lesion.csv", self.rows)
 
     @classmethod
     def load(cls, path: Path) -> "EvaluationResult":
         """Read a metrics.json."""
         return cls.from_dict(read_json(path), source=str(path))
-
-
-def write_per_patient_csv(path: Path, result: EvaluationResult) -> None:
-    """Write one line a patient, scores with six decimals; a score that does not exist is an empty field."""
-    stream = io.StringIO()
-    records = [_flat(row) for row in result.rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    writer = csv.DictWriter(stream, fieldnames=names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_text(path, stream.getvalue())
-
-
-def without_nan(value: Any) -> Any:
-    """The same JSON-ready value with None for NaN and infinity, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: without_nan(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(entry) for entry in value]
-    return value
-
-
-def _flat(row: PatientRow) -> dict[str, Any]:
-    record = row.to_dict()
-    record.update({f"nsd_{tolerance}px": value for tolerance, value in record.pop("nsd").items()})
-    return {name: f"{value:.6f}" if isinstance(value, float) else value for name, value in record.items()}
 
 
 def _average(entry: Mapping[str, Any]) -> Average:

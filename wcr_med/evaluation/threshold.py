@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
-from wcr_med.evaluation.evaluate import show_progress
+from wcr_med.evaluation.patients import predict, reference_of, show_progress
 from wcr_med.evaluation.predictors import Predictor
 
 Array = npt.NDArray[Any]
@@ -59,16 +59,14 @@ def choose_threshold(
         progress: show progress.
 
     Raises:
-        UserError: there are no patients, or none of them has a tumour.
+        UserError: there are no patients, or none of them has a tumour; or an answer is not a probability.
     """
     if not entries:
         raise UserError("no validation patients to choose the threshold on; raise split.validation_patients")
     counts = []
     for entry in show_progress(entries, "choose threshold", progress):
         volume = load_volume(entry)
-        if volume.mask_SHW is None:
-            raise UserError(f"patient {entry.patient_id} has no reference mask; choosing a threshold needs one")
-        counts.append(threshold_counts(volume.mask_SHW, predictor(volume.image_SHWC)))
+        counts.append(threshold_counts(reference_of(volume), predict(predictor, volume)))
     tp_PT = np.stack([tp_T for tp_T, _, _ in counts])
     fp_PT = np.stack([fp_T for _, fp_T, _ in counts])
     positives_P = np.array([positives for _, _, positives in counts])
@@ -90,12 +88,13 @@ def threshold_counts(reference_SHW: Array, probability_SHW: Array) -> tuple[Arra
     if reference_SHW.shape != probability_SHW.shape:
         raise ValueError(f"reference of shape {reference_SHW.shape}, probability of shape {probability_SHW.shape}")
     grid_T = np.array(GRID, dtype=np.float32)
+    reached = np.flatnonzero(probability_SHW >= grid_T[0])  # most of a volume lies below every threshold
+    foreground = reference_SHW.reshape(-1)[reached] != 0
+    values = probability_SHW.reshape(-1)[reached].astype(np.float32, copy=False)
+    passed = np.searchsorted(grid_T, values, side="right")  # how many thresholds each value reaches
     counted = []
-    for chosen in (reference_SHW != 0, reference_SHW == 0):
-        values = probability_SHW[chosen].astype(np.float32, copy=False)
-        values = values[values >= grid_T[0]]  # most of a volume lies below every threshold
-        passed = np.searchsorted(grid_T, values, side="right")  # how many thresholds each value reaches
-        bins = np.bincount(passed, minlength=len(grid_T) + 1)
+    for chosen in (foreground, ~foreground):
+        bins = np.bincount(passed[chosen], minlength=len(grid_T) + 1)
         counted.append(np.cumsum(bins[::-1])[::-1][1:])
     return counted[0], counted[1], int(np.count_nonzero(reference_SHW))
 

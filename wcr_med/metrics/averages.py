@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wcr_med.metrics.counts import SliceCounts
+from wcr_med.metrics.counts import SliceCounts, Tally
 from wcr_med.metrics.uncertainty import Interval, bootstrap, ratio_of_sums
 
 Array = npt.NDArray[Any]
@@ -74,8 +74,8 @@ class Average:
     interval: Interval | None
 
 
-def average_terms(patients: Sequence[SliceCounts]) -> dict[str, Terms]:
-    """The terms of every average in `DEFINITIONS`, from the counts of each patient's slices.
+def average_terms(patients: Sequence[SliceCounts | Tally]) -> dict[str, Terms]:
+    """The terms of every average in `DEFINITIONS`, from the counts of each patient's slices or what sums them up.
 
     A patient with neither a lesion nor a predicted pixel has no Dice (NaN) and is left out of `dice_patient`, its
     median and `f1_pooled`; `Average.n_undefined` tells how many there are.

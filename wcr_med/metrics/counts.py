@@ -89,6 +89,25 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What averages over patients need of one patient; rows keep it after the counts of single slices are gone.
+
+    Attributes:
+        total: the pixels of the whole volume.
+        tumour_dice_sum: sum of the Dice of the slices that hold tumour in the reference.
+        n_tumour: how many slices hold tumour; `n_free` hold none.
+        n_free: see above.
+        n_false_alarms: slices without tumour in which a pixel is predicted.
+    """
+
+    total: Counts
+    tumour_dice_sum: float
+    n_tumour: int
+    n_free: int
+    n_false_alarms: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class SliceCounts:
     """The counts of every slice of one patient, from which all averages follow.
 
@@ -135,6 +154,17 @@ class SliceCounts:
     def n_false_alarms(self) -> int:
         """How many slices without tumour have a predicted pixel."""
         return int((~self.has_tumour & (self.fp_S > 0)).sum())
+
+    @property
+    def tally(self) -> Tally:
+        """The slices summed up."""
+        return Tally(
+            total=self.total,
+            tumour_dice_sum=self.tumour_dice_sum,
+            n_tumour=self.n_tumour,
+            n_free=self.n_free,
+            n_false_alarms=self.n_false_alarms,
+        )
 
 
 def count(reference: Array, prediction: Array) -> Counts:

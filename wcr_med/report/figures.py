@@ -19,8 +19,8 @@ from matplotlib.patheffects import withStroke
 
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
-from wcr_med.evaluation.evaluate import load_prediction
 from wcr_med.evaluation.result import EvaluationResult
+from wcr_med.evaluation.stored import load_mask
 from wcr_med.files import atomic_path
 from wcr_med.metrics.counts import count
 from wcr_med.pruning import repair_in_words
@@ -73,7 +73,7 @@ def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
             (panels[0], "dice_patient", "Dice per patient, mean"),
             (panels[1], "f1_pooled", "Dice of all pixels together (F1)"),
         ):
-            _sparsity_panel(axes, ladder, name)
+            sparsity_panel(axes, ladder, name)
             axes.set_title(title)
         panels[0].set_ylabel("Dice on test patients")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -127,7 +127,7 @@ def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predic
     Args:
         result: the evaluation that kept its predictions.
         entries: the patients, at least those of `result`.
-        predictions: its `keep` folder.
+        predictions: its `keep` folder, which holds `masks/`.
 
     Raises:
         UserError: a patient is not among the entries, or a file is missing.
@@ -148,14 +148,15 @@ def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predic
                 dice=dice,
                 image_SHWC=volume.image_SHWC,
                 reference_SHW=volume.mask_SHW,
-                prediction_SHW=load_prediction(predictions, patient_id),
+                prediction_SHW=load_mask(predictions, patient_id),
                 pixel_aspect=volume.spacing_mm[1] / volume.spacing_mm[2] if volume.spacing_mm else 1.0,
             )
         )
     return tuple(cases)
 
 
-def _sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
+def sparsity_panel(axes: Axes, ladder: Sequence[LadderRow], name: str) -> None:
+    """Draw one average ("dice_patient", "f1_pooled") of a ladder against its sparsities into `axes`."""
     lines = ((True, BLUE, "o", "-"), (False, VERMILLION, "s", "--"))
     for repaired, colour, marker, style in lines:
         rows = sorted((row for row in ladder if bool(row.repair) == repaired), key=lambda row: row.sparsity)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients
+from wcr_med.evaluation.result import SCHEMA_VERSION
+from wcr_med.evaluation.stored import clear_predictions
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
@@ -11,7 +13,9 @@ from wcr_med.stages.workspace import DENSE, Workspace
 
 
 def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = False) -> str:
-    """Score the PyTorch network or the exported file called `name`; write metrics.json and per_patient.csv.
+    """Score the PyTorch network or the exported file called `name`; store masks and probabilities.
+
+    Writes metrics.json, per_patient.csv, per_lesion.csv, `masks/` and `probabilities/` (`wcr_med.evaluation.stored`).
 
     Returns:
         A line for the user with the headline figures.
@@ -25,6 +29,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
     workspace.once(
         f"evaluate-{folder.name}",
         key={
+            "schema": SCHEMA_VERSION,
             "network": workspace.config.model_dump(mode="json", include={"model", "preprocess"}),
             "evaluation": workspace.config.evaluation.model_dump(mode="json"),
             "seed": workspace.config.seed,
@@ -32,7 +37,9 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "data": patients.data_hash,
         },
         inputs=[path],
-        outputs=[folder / "metrics.json", folder / "per_patient.csv", folder / "masks"],
+        outputs=[
+            folder / name for name in ("metrics.json", "per_patient.csv", "per_lesion.csv", "masks", "probabilities")
+        ],
         work=lambda: _evaluate(workspace, patients, path, folder),
     )
     result = EvaluationResult.load(folder / "metrics.json")
@@ -82,6 +89,7 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
         threshold = artefact.threshold
     if threshold is None:
         raise UserError(f"{path}: holds no operating threshold; train or prune it again")
+    clear_predictions(folder)
     result = evaluate_patients(
         predictor,
         patients.of(test),
@@ -90,6 +98,7 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
         seed=config.seed,
         split_hash=patients.split.hash,
         progress=True,
-        keep=folder / "masks",
+        keep=folder,
+        network=folder.name,
     )
     result.save(folder)

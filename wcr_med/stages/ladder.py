@@ -9,6 +9,7 @@ from typing import Any
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
+from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.pruning import Measured, repair_in_words
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_predictor, require_model
@@ -62,6 +63,7 @@ def rung_folder(workspace: Workspace, sparsity: float, *, repaired: bool) -> Pat
 def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tuple[str, ...]) -> dict[str, Any]:
     config, pruning = workspace.config, workspace.config.pruning
     return {
+        "schema": SCHEMA_VERSION,
         "sparsity": sparsity,
         "score": [pruning.score, pruning.cost_weight, pruning.layer_floor],
         "repair": list(repair),

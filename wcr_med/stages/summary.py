@@ -43,7 +43,7 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
     )
     ladder = _ladder(workspace)
     draw_sparsity(ladder, (out / SPARSITY_FIGURE).with_suffix(""))
-    kept = workspace.evaluation_folder(pruned_id) / "masks"
+    kept = workspace.evaluation_folder(pruned_id)
     draw_patients(load_cases(pruned_result, patients.entries, kept), (out / PATIENTS_FIGURE).with_suffix(""))
 
     dense, dense_report = _open(workspace, DENSE)
