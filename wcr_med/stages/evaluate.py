@@ -7,15 +7,19 @@ from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients
 from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.evaluation.stored import clear_predictions
 from wcr_med.runtime import Segmenter
+from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
+
+_WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv", "masks", "probabilities")
 
 
 def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = False) -> str:
     """Score the PyTorch network or the exported file called `name`; store masks and probabilities.
 
-    Writes metrics.json, per_patient.csv, per_lesion.csv, `masks/` and `probabilities/` (`wcr_med.evaluation.stored`).
+    Writes metrics.json, per_patient.csv, per_lesion.csv, `masks/` and `probabilities/` (`wcr_med.evaluation.stored`), and
+    of a PyTorch network network.json (`wcr_med.stages.facts`).
 
     Returns:
         A line for the user with the headline figures.
@@ -37,9 +41,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "data": patients.data_hash,
         },
         inputs=[path],
-        outputs=[
-            folder / name for name in ("metrics.json", "per_patient.csv", "per_lesion.csv", "masks", "probabilities")
-        ],
+        outputs=[folder / written for written in (*_WRITTEN, *(() if onnx else (FACTS_NAME,)))],
         work=lambda: _evaluate(workspace, patients, path, folder),
     )
     result = EvaluationResult.load(folder / "metrics.json")
@@ -82,11 +84,13 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
         segmenter = open_onnx(path, patients.split.hash)
         predictor: Predictor = segmenter.probability
         threshold: float | None = segmenter.metadata.threshold
+        facts = None
     else:
         model, artefact = open_model(workspace, path.stem)
         artefact.refuse_leak(test)
         predictor = open_predictor(workspace, model)
         threshold = artefact.threshold
+        facts = NetworkFacts.of(model, artefact)
     if threshold is None:
         raise UserError(f"{path}: holds no operating threshold; train or prune it again")
     clear_predictions(folder)
@@ -101,4 +105,6 @@ def _evaluate(workspace: Workspace, patients: Patients, path: Path, folder: Path
         keep=folder,
         network=folder.name,
     )
+    if facts is not None:
+        facts.save(folder)
     result.save(folder)
