@@ -1,0 +1,123 @@
+"""Run B against run A, on the patients that both were tested on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wcr_med.errors import UserError
+from wcr_med.evaluation.rows import PatientRow
+from wcr_med.evaluation.summarise import summarise
+from wcr_med.report.analysis.comparison_records import PairedMetric
+from wcr_med.report.analysis.estimates import holm
+from wcr_med.report.analysis.flips import flipped_patients
+from wcr_med.report.analysis.paired import paired_metrics, patient_pairs, primary_comparison
+from wcr_med.report.analysis.settings import Settings
+from wcr_med.report.document import Score
+from wcr_med.report.side_by_side.differences import (
+    Definitions,
+    differing_fields,
+    find_definitions,
+    notices_of,
+    require_same_reference,
+)
+from wcr_med.report.side_by_side.document import PatientLine, RunEvaluation, RunFacts, SideBySide
+
+Rows = Sequence[PatientRow]
+
+
+def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
+    """Compare two runs; differences are B minus A, so negative is worse for a score that should be high.
+
+    Level, resamples, seed and margin are those of run A. Metrics that the runs define differently are left out and
+    named; every other difference of the configurations is listed.
+
+    Raises:
+        UserError: the runs have no test patient in common, or a common patient's images or reference masks differ.
+    """
+    rows_a = {row.patient_id: row for row in run_a.result.rows}
+    rows_b = {row.patient_id: row for row in run_b.result.rows}
+    common = sorted(rows_a.keys() & rows_b.keys())
+    if not common:
+        raise UserError(
+            f"{run_a.name} and {run_b.name}: no patient was tested in both ({len(rows_a)} and {len(rows_b)} patients);"
+            " compare runs of one data set, with the same split.seed and the same number of test patients"
+        )
+    a, b = [rows_a[patient_id] for patient_id in common], [rows_b[patient_id] for patient_id in common]
+    require_same_reference(run_a, run_b, a, b)
+    definitions = find_definitions(run_a, run_b, a, b)
+    settings = _settings(run_a)
+    return SideBySide(
+        a=_facts(run_a, a, rows_b, definitions, run_a),
+        b=_facts(run_b, b, rows_a, definitions, run_a),
+        n_common=len(common),
+        paired=primary_comparison(a, b, settings),
+        min_patients=settings.min_subgroup,
+        metrics=_metrics(a, b, settings, definitions),
+        omitted=definitions.omitted,
+        patients=_patients(a, b, settings, definitions),
+        fields=differing_fields(run_a.configuration, run_b.configuration),
+        notices=notices_of(run_a, run_b, common),
+        phantom=run_a.phantom or run_b.phantom,
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        permutations=settings.permutations,
+        seed=settings.seed,
+    )
+
+
+def _settings(run: RunEvaluation) -> Settings:
+    return Settings(
+        confidence=run.evaluation.confidence,
+        resamples=run.evaluation.resamples,
+        permutations=run.settings.permutations,
+        seed=run.result.seed,
+        margin=run.evaluation.margin,
+        worse_by=run.evaluation.worse_by,
+        min_subgroup=run.settings.min_subgroup,
+        lesion_min_voxels=run.result.lesion_min_voxels,
+    )
+
+
+def _facts(
+    run: RunEvaluation,
+    rows: Rows,
+    others: dict[str, PatientRow],
+    definitions: Definitions,
+    reference: RunEvaluation,
+) -> RunFacts:
+    averages = summarise(rows, reference.evaluation, seed=reference.result.seed)
+    return RunFacts(
+        name=run.name,
+        network=run.network,
+        design=run.design,
+        n_test=len(run.result.rows),
+        only_here=tuple(sorted(row.patient_id for row in run.result.rows if row.patient_id not in others)),
+        split_hashes=tuple(split.hash for split in run.splits),
+        threshold=run.result.threshold,
+        scores={name: Score.from_average(average) for name, average in averages.items() if not definitions.omits(name)},
+    )
+
+
+def _metrics(a: Rows, b: Rows, settings: Settings, definitions: Definitions) -> tuple[PairedMetric, ...]:
+    kept = [metric for metric in paired_metrics(a, b, settings) if metric.name not in definitions.omitted]
+    adjusted = holm([metric.p for metric in kept])
+    return tuple(replace(metric, p_holm=p) for metric, p in zip(kept, adjusted, strict=True))
+
+
+def _patients(a: Rows, b: Rows, settings: Settings, definitions: Definitions) -> tuple[PatientLine, ...]:
+    changes: dict[str, tuple[str, ...]] = {}
+    if definitions.lesions_alike:
+        changes = {flip.patient_id: flip.changes for flip in flipped_patients(a, b, worse_by=settings.worse_by)}
+    return tuple(
+        PatientLine(
+            patient_id=pair.patient_id,
+            institution=pair.institution,
+            a=pair.dense,
+            b=pair.pruned,
+            difference=pair.difference,
+            reference_voxels=pair.reference_voxels,
+            a_voxels=pair.dense_voxels,
+            b_voxels=pair.pruned_voxels,
+            changes=changes.get(pair.patient_id, ()),
+        )
+        for pair in patient_pairs(a, b)
+    )

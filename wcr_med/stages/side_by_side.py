@@ -1,0 +1,103 @@
+"""Two run folders side by side, from what they stored."""
+
+from pathlib import Path
+
+from wcr_med.config import Config, load_config
+from wcr_med.data.phantom import is_phantom
+from wcr_med.data.split import Split
+from wcr_med.errors import UserError
+from wcr_med.evaluation.pool import pool_results
+from wcr_med.evaluation.result import EvaluationResult
+from wcr_med.report.clinical.formats import number
+from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
+from wcr_med.report.side_by_side.page import verdict_words
+from wcr_med.stages.workspace import Workspace, pruned_name
+
+
+def side_by_side_stage(run_a: Path, run_b: Path, out: Path, *, model: str | None = None) -> str:
+    """Compare the stored evaluations of two runs; writes compare.html, compare.json and per_patient.csv into `out`.
+
+    Args:
+        run_a: folder of the run that the other is set against; its margin decides.
+        run_b: folder of the other run.
+        out: made if it is missing.
+        model: name of a network in both runs; `None`: in each the pruned network of its pruning.sparsity.
+
+    Returns:
+        A line for the user.
+
+    Raises:
+        UserError: a folder is no run, or holds no evaluation of the network; an evaluation is of another split; the
+            runs have no test patient in common, or were scored on different masks; both are one folder; `out` is one of
+            the runs.
+    """
+    if run_a.resolve() == run_b.resolve():
+        raise UserError(f"{run_a}: is given twice; name two different run folders")
+    for run in (run_a, run_b):
+        if out.resolve() == run.resolve():
+            raise UserError(f"--out {out}: is one of the runs; name another folder")
+    names = _names(run_a, run_b)
+    comparison = compare_runs(
+        _load(run_a, model, name=names[0]),
+        _load(run_b, model, name=names[1]),
+    )
+    page = write_side_by_side(comparison, out)
+    return _line(comparison, page)
+
+
+def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
+    saved = folder / "config.yaml"
+    if not saved.is_file():
+        raise UserError(f"{folder}: holds no config.yaml; give the folder of a run")
+    config = load_config(saved)
+    network = model or pruned_name(config.pruning.sparsity)
+    parts = [_load_part(part, config, network) for part in _part_folders(folder, config)]
+    results = [result for result, _ in parts]
+    pooled = results[0] if len(results) == 1 else pool_results(results, config=config.evaluation, seed=config.seed)
+    return RunEvaluation(
+        name=name,
+        network=network,
+        result=pooled,
+        splits=tuple(split for _, split in parts),
+        evaluation=config.evaluation,
+        settings=config.report,
+        configuration=config.model_dump(mode="json"),
+        phantom=is_phantom(config.data.root),
+    )
+
+
+def _part_folders(folder: Path, config: Config) -> list[Path]:
+    """The run itself, or its folds in order."""
+    if not config.split.in_turn:
+        return [folder]
+    folds = [path for path in (folder / "folds").glob("*") if (path / "split.json").is_file()]
+    if not folds:
+        raise UserError(f"{folder}: its configuration asks for folds, but it holds none; run `wcr-med run` first")
+    return sorted(folds, key=lambda path: (not path.name.isdigit(), path.name.zfill(9)))
+
+
+def _load_part(folder: Path, config: Config, network: str) -> tuple[EvaluationResult, Split]:
+    path = Workspace(out=folder, config=config).evaluation_folder(network) / "metrics.json"
+    if not path.is_file():
+        known = sorted(found.parent.name for found in folder.glob("evaluation/*/metrics.json"))
+        there = f"it holds {', '.join(known)}" if known else "it holds none"
+        raise UserError(f"{path}: no evaluation of {network}; {there}; choose one with --model, or evaluate it first")
+    result, split = EvaluationResult.load(path), Split.load(folder / "split.json")
+    if result.split_hash != split.hash or not {row.patient_id for row in result.rows} <= set(split.test):
+        raise UserError(f"{path}: was scored on another split than {folder / 'split.json'}; run the evaluation again")
+    return result, split
+
+
+def _names(run_a: Path, run_b: Path) -> tuple[str, str]:
+    """Names of the folders; where these agree, the paths as typed."""
+    names = (run_a.resolve().name, run_b.resolve().name)
+    return names if names[0] != names[1] else (str(run_a), str(run_b))
+
+
+def _line(comparison: SideBySide, page: Path) -> str:
+    short, _ = verdict_words(comparison)
+    difference = number(comparison.paired.mean_difference, 4, signed=True)
+    return (
+        f"{comparison.b.name} against {comparison.a.name}: dice_patient {difference} on {comparison.n_common} common"
+        f" patients. {short}. See {page}"
+    )
