@@ -178,3 +178,13 @@ def test_invalid_input_is_refused():
         surface_distances(mask, mask, spacing=(1, 0, 1))
     with pytest.raises(ValueError, match="tolerance"):
         surface_distances(mask, mask).surface_dice(-1.0)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (5.0, 0.7, 0.9)])
+def test_both_ways_of_measuring_agree(monkeypatch, spacing):
+    masks = blobs(3)
+    few = surface_distances(*masks, spacing=spacing)
+    monkeypatch.setattr("wcr_med.metrics.distances._MOST_POINTS", 0)
+    many = surface_distances(*masks, spacing=spacing)
+    np.testing.assert_allclose(few.to_prediction, many.to_prediction)
+    np.testing.assert_allclose(few.to_reference, many.to_reference)
