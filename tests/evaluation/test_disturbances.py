@@ -12,7 +12,7 @@ NAMES = tuple(d.UNITS)
 
 
 @pytest.fixture
-def image_SHWC():
+def image():
     """A head of three sequences in dark air."""
     rng = np.random.default_rng(0)
     image = np.zeros((6, 32, 32, 3), np.uint8)
@@ -26,8 +26,8 @@ def copies(name, image, *, patient_id="a", seed=0, flair_channel=1):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
-def test_shape_dtype_and_range_stay(image_SHWC, name, dtype):
-    image = image_SHWC.astype(dtype)
+def test_shape_dtype_and_range_stay(image, name, dtype):
+    image = image.astype(dtype)
     before = image.copy()
     found = copies(name, image)
     assert len(found) == d.n_variants(name, 3)
@@ -41,8 +41,8 @@ def test_shape_dtype_and_range_stay(image_SHWC, name, dtype):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_strengths_rise_and_so_does_the_change(image_SHWC, name):
-    image = image_SHWC.astype(np.float32)
+def test_strengths_rise_and_so_does_the_change(image, name):
+    image = image.astype(np.float32)
     found = copies(name, image)
     strengths = [variant.strength for variant in found]
     assert strengths == sorted(strengths)
@@ -51,23 +51,23 @@ def test_strengths_rise_and_so_does_the_change(image_SHWC, name):
         np.mean([np.abs(variant.image_SHWC - image).mean() for variant in found if variant.strength == strength])
         for strength in dict.fromkeys(strengths)
     ]
-    assert 0 < changes[0]
+    assert changes[0] > 0
     assert all(later > earlier for earlier, later in itertools.pairwise(changes))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_draw_for_a_patient_and_seed(image_SHWC, name):
-    first, again = copies(name, image_SHWC), copies(name, image_SHWC)
+def test_the_same_draw_for_a_patient_and_seed(image, name):
+    first, again = copies(name, image), copies(name, image)
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.image_SHWC, other.image_SHWC)
     if name in ("noise", "bias_field"):
         for changes in ({"patient_id": "b"}, {"seed": 1}):
-            assert not np.array_equal(copies(name, image_SHWC, **changes)[0].image_SHWC, first[0].image_SHWC)
+            assert not np.array_equal(copies(name, image, **changes)[0].image_SHWC, first[0].image_SHWC)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
-def test_strength_zero_is_the_identity(image_SHWC, dtype):
-    image = image_SHWC.astype(dtype)
+def test_strength_zero_is_the_identity(image, dtype):
+    image = image.astype(dtype)
     rng = np.random.default_rng(0)
     unchanged = [
         d.add_noise(image, d.draw_noise(rng, image.shape), 0.0 * d.spread(image)),
@@ -83,8 +83,8 @@ def test_strength_zero_is_the_identity(image_SHWC, dtype):
             np.testing.assert_array_equal(result, image)
 
 
-def test_noise_is_a_share_of_each_spread(image_SHWC):
-    image = image_SHWC.astype(np.float32) + 1000  # far from the bounds
+def test_noise_is_a_share_of_each_spread(image):
+    image = image.astype(np.float32) + 1000  # far from the bounds
     image[:, :6] = image[:, 26:] = 0
     image[:, :, :6] = image[:, :, 26:] = 0
     spread_C = d.spread(image)
@@ -96,16 +96,16 @@ def test_noise_is_a_share_of_each_spread(image_SHWC):
     assert np.abs(added.mean(axis=0)).max() < 1
 
 
-def test_the_spread_is_what_the_networks_are_normalised_by(image_SHWC):
+def test_the_spread_is_what_the_networks_are_normalised_by(image):
     from wcr_med.preprocess import PreprocessSettings, prepare
 
-    np.testing.assert_allclose(d.spread(image_SHWC), prepare(image_SHWC, PreprocessSettings()).spread_C, rtol=1e-6)
+    np.testing.assert_allclose(d.spread(image), prepare(image, PreprocessSettings()).spread_C, rtol=1e-6)
 
 
-def test_noise_leaves_what_has_no_contrast(image_SHWC):
-    image_SHWC[..., 2] = 7
-    assert d.spread(image_SHWC)[2] == 0
-    for variant in copies("noise", image_SHWC):
+def test_noise_leaves_what_has_no_contrast(image):
+    image[..., 2] = 7
+    assert d.spread(image)[2] == 0
+    for variant in copies("noise", image):
         assert (variant.image_SHWC[..., 2] == 7).all()
     dark = np.zeros((2, 8, 8, 3), np.uint8)
     assert d.spread(dark).tolist() == [0, 0, 0]
@@ -113,16 +113,16 @@ def test_noise_leaves_what_has_no_contrast(image_SHWC):
         assert not any(variant.image_SHWC.any() for variant in copies(name, dark))
 
 
-def test_negative_intensities_are_no_fault(image_SHWC):
-    image = image_SHWC.astype(np.int16) - 100
+def test_negative_intensities_are_no_fault(image):
+    image = image.astype(np.int16) - 100
     for name in ("noise", "bias_field", "intensity_shift", "blur"):
         assert min(variant.image_SHWC.min() for variant in copies(name, image)) < 0
 
 
 @pytest.mark.parametrize("name", ["noise", "bias_field", "intensity_shift", "blur"])
-def test_a_sequence_that_is_a_copy_stays_one(image_SHWC, name):
-    image_SHWC[..., 2] = image_SHWC[..., 1]
-    for variant in copies(name, image_SHWC):
+def test_a_sequence_that_is_a_copy_stays_one(image, name):
+    image[..., 2] = image[..., 1]
+    for variant in copies(name, image):
         np.testing.assert_array_equal(variant.image_SHWC[..., 2], variant.image_SHWC[..., 1])
 
 
@@ -152,8 +152,8 @@ def test_the_field_runs_from_one_less_to_one_more():
     np.testing.assert_array_equal(d.bias_shape((1, 1, 1), coefficients), np.zeros((1, 1, 1)))
 
 
-def test_gamma_agrees_with_monai(image_SHWC):
-    image = image_SHWC.astype(np.float32) + 3
+def test_gamma_agrees_with_monai(image):
+    image = image.astype(np.float32) + 3
     changed = d.change_gamma(image, np.array([2.0, 0.5, 1.0]))
     for channel, gamma in enumerate((2.0, 0.5, 1.0)):
         expected = AdjustContrast(gamma)(torch.from_numpy(image[..., channel]))
@@ -166,8 +166,8 @@ def test_gamma_goes_up_or_down_by_chance():
     assert 60 < (directions > 0).sum() < 140
 
 
-def test_blur_agrees_with_monai_within_slices(image_SHWC):
-    image = image_SHWC.astype(np.float32)
+def test_blur_agrees_with_monai_within_slices(image):
+    image = image.astype(np.float32)
     blurred = d.blur(image, 1.5)
     stack = torch.from_numpy(np.moveaxis(image, -1, 1).reshape(-1, 32, 32))
     expected = np.asarray(GaussianSmooth(1.5, approx="sampled")(stack)).reshape(6, 3, 32, 32)
@@ -177,18 +177,18 @@ def test_blur_agrees_with_monai_within_slices(image_SHWC):
     np.testing.assert_allclose(alone[0], blurred[2], rtol=1e-6)  # neighbouring slices do not mix
 
 
-def test_missing_channels_are_copies_of_flair(image_SHWC):
-    found = copies("missing_channel", image_SHWC)
+def test_missing_channels_are_copies_of_flair(image):
+    found = copies("missing_channel", image)
     assert [variant.strength for variant in found] == [1, 1, 2]
     missing = [
-        tuple(channel for channel in range(3) if np.array_equal(variant.image_SHWC[..., channel], image_SHWC[..., 1]))
+        tuple(channel for channel in range(3) if np.array_equal(variant.image_SHWC[..., channel], image[..., 1]))
         for variant in found
     ]
     assert missing == [(0, 1), (1, 2), (0, 1, 2)]
-    np.testing.assert_array_equal(found[0].image_SHWC[..., 2], image_SHWC[..., 2])
+    np.testing.assert_array_equal(found[0].image_SHWC[..., 2], image[..., 2])
 
 
 @pytest.mark.parametrize(("channels", "flair"), [(1, 0), (3, None), (3, 3)])
-def test_a_missing_channel_needs_flair_and_another(image_SHWC, channels, flair):
+def test_a_missing_channel_needs_flair_and_another(image, channels, flair):
     with pytest.raises(UserError, match="missing_channel needs FLAIR"):
-        copies("missing_channel", image_SHWC[..., :channels], flair_channel=flair)
+        copies("missing_channel", image[..., :channels], flair_channel=flair)

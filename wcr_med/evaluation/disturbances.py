@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 UNITS: Mapping[RobustnessName, str] = {
     "noise": "standard deviation of added Gaussian noise, as a share of each sequence's spread over the foreground",
     "bias_field": "largest relative change of intensity by a smooth field: it runs from 1 - strength to 1 + strength",
-    "intensity_shift": "|log2 gamma| of intensities raised to the power of gamma; its direction is drawn for each sequence",
+    "intensity_shift": "|log2 gamma| of intensities raised to the power of gamma; up or down by chance, by sequence",
     "blur": "standard deviation of a Gaussian blur within each slice, in pixels of the file",
     "missing_channel": "sequences that are replaced by a copy of FLAIR; mean over every choice of them",
 }

@@ -11,8 +11,7 @@ import numpy as np
 from wcr_med.config import Config, RobustnessName
 from wcr_med.data.index import PatientEntry
 from wcr_med.errors import UserError
-from wcr_med.evaluation.predictors import Predictor
-from wcr_med.evaluation.robustness import UNDISTURBED, RobustnessResult, measure_robustness, n_copies
+from wcr_med.evaluation.robustness import UNDISTURBED, Networks, RobustnessResult, measure_robustness, n_copies
 from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
@@ -131,13 +130,7 @@ def _measure(
     finished: Path,
 ) -> None:
     config = workspace.config
-    predictors: dict[str, tuple[Predictor, float]] = {}
-    for network in networks:
-        model, artefact = open_model(workspace, network)
-        artefact.refuse_leak(patients.split.test)
-        if artefact.threshold is None:
-            raise UserError(f"{workspace.model_path(network)}: holds no operating threshold; train or prune it again")
-        predictors[network] = open_predictor(workspace, model), artefact.threshold
+    predictors = _open(workspace, patients, networks)
     copies = n_copies(names, config.model.in_channels)
     log.info(
         "robustness: %d patients, %d images each, %d networks: as much work as %d evaluations without distances",
@@ -157,6 +150,17 @@ def _measure(
     )
     write_json(robustness_path(workspace), result.to_dict())
     shutil.rmtree(finished.parent, ignore_errors=True)
+
+
+def _open(workspace: Workspace, patients: Patients, networks: Sequence[str]) -> Networks:
+    opened = {}
+    for network in networks:
+        model, artefact = open_model(workspace, network)
+        artefact.refuse_leak(patients.split.test)
+        if artefact.threshold is None:
+            raise UserError(f"{workspace.model_path(network)}: holds no operating threshold; train or prune it again")
+        opened[network] = open_predictor(workspace, model), artefact.threshold
+    return opened
 
 
 def _line(result: RobustnessResult) -> str:

@@ -1,0 +1,17 @@
+from functools import partial
+
+import pytest
+
+from wcr_med.export.timing import time_in_turn
+
+
+@pytest.mark.parametrize("n_runs", [1, 5, 7])
+def test_files_take_turns_and_are_timed_alike(n_runs: int) -> None:
+    called: list[str] = []
+    times = time_in_turn({name: partial(called.append, name) for name in "ab"}, n_runs, pause_s=0)
+    assert {name: len(found) for name, found in times.items()} == {"a": n_runs, "b": n_runs}
+    assert all(time >= 0 for found in times.values() for time in found)
+    turns = "".join(called).replace("ab", "a b").replace("ba", "b a").split()
+    assert [len(turn) - 1 for turn in turns[::2]] == [len(turn) - 1 for turn in turns[1::2]]  # one does not count
+    assert sum(len(turn) - 1 for turn in turns[::2]) == n_runs
+    assert max(map(len, turns)) <= 6
