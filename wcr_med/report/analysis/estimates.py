@@ -43,10 +43,10 @@ class Pooled:
             return float(self.statistic(self.terms_PT.sum(axis=0)))
 
     @property
-    def used_P(self) -> Array:
+    def adds(self) -> Array:
         """Patients that add to a sum; bool."""
-        used_P: Array = np.any(self.terms_PT != 0, axis=1)
-        return used_P
+        adds_P: Array = np.any(self.terms_PT != 0, axis=1)
+        return adds_P
 
 
 def ratio(numerator_P: Array, denominator_P: Array) -> Pooled:
@@ -82,13 +82,13 @@ def score_of_terms(terms: Terms, settings: Settings) -> Score:
 
 def score_of_pooled(pooled: Pooled, settings: Settings) -> Score:
     """The value of a pooled figure with its interval."""
-    used_PT = pooled.terms_PT[pooled.used_P]
+    used_PT = pooled.terms_PT[pooled.adds]
     interval = bootstrap_sums(used_PT, pooled.statistic, settings)
     return make_score(pooled.value, interval, len(used_PT))
 
 
 def score_of_difference(baseline: Pooled, candidate: Pooled, settings: Settings) -> Score:
-    """Candidate minus baseline of one pooled figure on the same patients; each patient is drawn with both its halves."""
+    """Candidate minus baseline of one pooled figure on the same patients; a patient is drawn with both halves."""
     both_PT, statistic = _paired(baseline, candidate)
     value = candidate.value - baseline.value
     interval = bootstrap_sums(both_PT, statistic, settings) if math.isfinite(value) else None
@@ -192,7 +192,7 @@ def make_score(value: float, interval: Interval | None, n_patients: int) -> Scor
 def _paired(baseline: Pooled, candidate: Pooled) -> tuple[Array, Callable[[Array], Array]]:
     """Both halves of every patient that adds to either, and the difference of the two figures."""
     n_terms = baseline.terms_PT.shape[1]
-    both_PT = np.concatenate([baseline.terms_PT, candidate.terms_PT], axis=1)[baseline.used_P | candidate.used_P]
+    both_PT = np.concatenate([baseline.terms_PT, candidate.terms_PT], axis=1)[baseline.adds | candidate.adds]
 
     def difference(sums: Array) -> Array:
         return candidate.statistic(sums[..., n_terms:]) - baseline.statistic(sums[..., :n_terms])

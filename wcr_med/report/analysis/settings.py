@@ -31,7 +31,7 @@ class Settings:
 
     @classmethod
     def of(cls, inputs: ReportInputs) -> "Settings":
-        """Those of a run; the seed is that of the dense network's evaluation."""
+        """Those of a run; seed and smallest lesion are those of the dense network's evaluation."""
         return cls(
             confidence=inputs.evaluation.confidence,
             resamples=inputs.evaluation.resamples,
@@ -40,5 +40,5 @@ class Settings:
             margin=inputs.evaluation.margin,
             worse_by=inputs.evaluation.worse_by,
             min_subgroup=inputs.settings.min_subgroup,
-            lesion_min_voxels=inputs.evaluation.lesion_min_voxels,
+            lesion_min_voxels=inputs.dense.result.lesion_min_voxels,
         )
