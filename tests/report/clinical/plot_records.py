@@ -138,7 +138,8 @@ def made_volume(n: int, seed: int = 0) -> VolumeAgreement:
     spread = float(difference.std(ddof=1)) if n > 1 else math.nan
     half = 2 * spread / math.sqrt(n) if n > 1 else None
     points = tuple(
-        VolumePoint(patient_id=f"P{k}", reference=float(r), predicted=float(p), mean=float((r + p) / 2), difference=float(p - r))
+        VolumePoint(patient_id=f"P{k}", reference=float(r), predicted=float(p), mean=float(r + p) / 2,
+                    difference=float(p - r))
         for k, (r, p) in enumerate(zip(reference, predicted, strict=True))
     )  # fmt: skip
     return VolumeAgreement(
@@ -180,7 +181,8 @@ def made_network(name: str, n: int, *, seed: int = 0, folds: int = 1) -> Network
     dense = name == "dense"
     return NetworkAnalysis(
         name=name, label="dense" if dense else "90 % sparsity", sparsity_prunable=0.0 if dense else 0.9,
-        sparsity_all=0.0, n_prunable=7_000_000, n_all=7_700_000, repair=(), retrained_epochs=0, scores={}, n_undefined={},
+        sparsity_all=0.0, n_prunable=7_000_000, n_all=7_700_000, repair=(), retrained_epochs=0, scores={},
+        n_undefined={},
         cases=Cases(
             n_patients=n, n_both_empty=0, n_false_alarm=0, n_missed=0, n_not_found=0, n_slices=10, n_slices_free=1,
             n_slices_false_alarm=0, false_positive_voxels=0, false_positive_ml=0.0, n_false_lesions=0,

@@ -50,7 +50,7 @@ def draw_distribution(dense: EvaluationResult, pruned: EvaluationResult, *, labe
             _panel(axes, pair, label)
             n_both = int(np.isfinite(pair).all(axis=0).sum())
             axes.set_title(f"{name} (n = {n_both})", fontsize=8)
-            if name.startswith("HD95") or name.startswith("ASSD"):
+            if name.startswith("HD95"):
                 axes.set_ylim(bottom=0)
             elif name != "volume error":
                 axes.set_ylim(-0.03, 1.03)

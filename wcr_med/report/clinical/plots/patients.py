@@ -145,8 +145,8 @@ def _describe(comparison: Comparison, statistics: Statistics) -> str:
     paired = comparison.paired
     text = [
         f"{counted(len(comparison.pairs), 'patient')}, sorted by the Dice of the dense network.",
-        f"Pruning ({comparison.label}) lowered Dice by more than {statistics.worse_by:g} in {paired.n_worse} and raised it"
-        f" by more than {statistics.worse_by:g} in {paired.n_better}.",
+        f"Pruning ({comparison.label}) lowered Dice by more than {statistics.worse_by:g} in {paired.n_worse} and raised"
+        f" it by more than {statistics.worse_by:g} in {paired.n_better}.",
     ]
     for label, values in (("Dense", [pair.dense for pair in pairs]), ("Pruned", [pair.pruned for pair in pairs])):
         finite = np.array([value for value in values if math.isfinite(value)])

@@ -24,7 +24,7 @@ _COLUMNS = 3
 
 
 def draw_robustness(analysis: Analysis, *, prefix: str) -> str:
-    """Draw a panel a disturbance: mean Dice with interval against its strength, dense and the primary pruned network."""
+    """Draw a panel a disturbance: mean Dice and interval against its strength, dense and primary pruned network."""
     curves = [curve for curve in analysis.robustness if curve.network in (analysis.dense.name, analysis.primary)]
     names = list(dict.fromkeys(curve.disturbance for curve in curves))
     if not names or not any(math.isfinite(step.dice.value) for curve in curves for step in curve.steps):
@@ -61,8 +61,8 @@ def _panel(axes: Axes, curves: Sequence[RobustnessCurve], analysis: Analysis) ->
         )
         colour, marker, style = (DENSE_COLOUR, "o", "-") if dense else (PRUNED_COLOUR, "s", "--")
         axes.errorbar(
-            x, y, yerr=np.clip([y - low, high - y], 0, None), color=colour, marker=marker, linestyle=style, markersize=4,
-            linewidth=1.1, elinewidth=0.9, capsize=2, label=analysis.network(curve.network).label,
+            x, y, yerr=np.clip([y - low, high - y], 0, None), color=colour, marker=marker, linestyle=style,
+            markersize=4, linewidth=1.1, elinewidth=0.9, capsize=2, label=analysis.network(curve.network).label,
         )  # fmt: skip
     axes.set_xticks(range(len(places)), ["none" if place == 0 else f"{place:g}" for place in places])
     axes.set_xlim(-0.4, max(len(places) - 0.6, 0.4))

@@ -101,7 +101,8 @@ def _draw(
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(
-            f"difference of mean Dice, pruned \u2212 dense; dashed: margin {number(-statistics.margin)}; dotted: all patients",
+            f"difference of mean Dice, pruned \u2212 dense; dashed: margin {number(-statistics.margin)};"
+            " dotted: all patients",
             fontsize=7.5,
         )
         title = _TITLE if page[1] == 1 else f"{_TITLE}, part {page[0]} of {page[1]}"

@@ -168,5 +168,12 @@ def _short(name: str, prefix: str, ids: dict[str, str]) -> str:
 
 
 def _without_font(style: str) -> str:
-    kept = [part.strip() for part in style.split(";") if not part.strip().startswith("font-family")]
-    return "; ".join(part for part in kept if part)
+    kept = []
+    for part in map(str.strip, style.split(";")):
+        if part.startswith("font:"):  # some versions write the short form: weight, size and family in one
+            size = next((word for word in part.split() if word.endswith("px")), None)
+            kept += [f"font-size: {size}"] if size else []
+            kept += [f"font-weight: {word}" for word in part.split() if word.isdigit()]
+        elif part and not part.startswith("font-family"):
+            kept.append(part)
+    return "; ".join(kept)

@@ -25,7 +25,7 @@ _VERDICT_MARKER = {"non-inferior": "o", "inferior": "v", "inconclusive": "D"}
 
 
 def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
-    """Draw one row for each pruned network: mean difference of dice_patient to the dense one, interval, margin, verdict.
+    """Draw a row for each pruned network: mean difference of dice_patient to dense, interval, margin, verdict.
 
     Colour and marker both tell the verdict; a network without an interval has a bare, hollow point. Without any
     difference the figure says so.
