@@ -20,7 +20,7 @@ _QUALITY = 82
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """The part of every slice that is shown: rows `top` to `bottom`, columns `left` to `right`, the last not included."""
+    """The part of every slice that is shown: rows from `top` to before `bottom`, columns from `left` to before `right`."""
 
     top: int
     bottom: int
