@@ -1,3 +1,4 @@
+import copy
 import csv
 import math
 
@@ -6,7 +7,15 @@ import pytest
 
 from wcr_med.config import EvaluationConfig
 from wcr_med.errors import UserError
-from wcr_med.evaluation import EvaluationResult, evaluate_patients, load_mask, load_probability, score_patient
+from wcr_med.evaluation import (
+    EvaluationResult,
+    choose_threshold,
+    evaluate_patients,
+    load_mask,
+    load_probability,
+    score_patient,
+)
+from wcr_med.evaluation.threshold import GRID
 from wcr_med.metrics import surface_distances
 
 CONFIG = EvaluationConfig(resamples=100)
@@ -139,12 +148,99 @@ def test_one_line_a_patient(three_patients, tmp_path):
     assert int(lines[0]["tp"]) == 50
 
 
+def test_one_line_a_lesion(three_patients, tmp_path):
+    evaluate(three_patients, perfect).save(tmp_path)
+    with (tmp_path / "per_lesion.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    # The small patient's lesion has 8 voxels, fewer than count.
+    assert [(line["patient_id"], line["index"], line["n_voxels"]) for line in lines] == [("large", "1", "50")]
+    assert (lines[0]["n_slices"], lines[0]["detected"], lines[0]["dice"]) == ("2", "1", "1.000000")
+    assert lines[0]["volume_ml"] == ""  # the spacing is unknown
+    with (tmp_path / "per_patient.csv").open(newline="") as stream:
+        patient = next(csv.DictReader(stream))
+    assert (patient["n_lesions"], patient["n_lesions_detected"], patient["n_false_lesions"]) == ("1", "1", "0")
+    assert patient["detection_f1"] == patient["dice_lesion"] == "1.000000"
+    assert (patient["n_voxels_in_question"], patient["brier"], patient["threshold"]) == ("50", "0.000000", "0.500000")
+    assert not {"lesions", "calibration", "threshold_tp", "threshold_fp"} & set(patient)
+
+
+def test_a_table_without_lesions_has_its_header(three_patients, tmp_path):
+    predict = three_patients.predictor(nothing)
+    evaluate_patients(predict, three_patients.entries[2:], threshold=0.5, config=CONFIG).save(tmp_path)
+    assert (tmp_path / "per_lesion.csv").read_text().startswith("patient_id,institution,index,")
+
+
+def test_lesions_found_and_missed(three_patients):
+    config = EvaluationConfig(resamples=100, lesion_min_voxels=1)
+    found = evaluate(three_patients, perfect, config=config)
+    for name in ("dice_lesion", "detection_f1_pooled", "mean_detection_precision", "mean_detection_recall"):
+        assert found.value(name) == 1, name
+    assert found.averages["mean_detection_f1"].n_undefined == 1
+    missed = evaluate(three_patients, nothing, config=config)
+    for name in ("dice_lesion", "detection_f1_pooled", "mean_detection_precision", "mean_detection_recall"):
+        assert missed.value(name) == 0, name
+    wolf = evaluate(three_patients, everything, config=config)
+    assert wolf.value("mean_detection_f1") == pytest.approx(2 / 3)  # right, right, false
+    assert wolf.value("false_lesions_per_patient") == pytest.approx(1 / 3)
+    assert wolf.value("dice_lesion") == pytest.approx((100 / (50 + 720) + 16 / (8 + 720)) / 2)
+    assert (wolf.detection.detected, wolf.detection.false) == (2, 1)
+
+
+def test_counts_at_every_threshold_agree_with_the_masks(three_patients):
+    rng = np.random.default_rng(0)
+    noise = {name: rng.random((5, 12, 12), dtype=np.float32) for name in three_patients.volumes}
+    result = evaluate(three_patients, lambda volume: noise[volume.patient_id], threshold=0.3)
+    place = GRID.index(0.3)
+    for row in result.rows:
+        assert (row.threshold_tp[place], row.threshold_fp[place]) == (row.tp, row.fp)
+        assert len(row.threshold_tp) == len(row.threshold_fp) == len(GRID)
+    assert result.calibration.n == sum(row.calibration.n for row in result.rows)
+    assert result.value("brier_in_question") == pytest.approx(result.calibration.brier)
+
+
+def test_scores_of_masks_alone_have_no_probabilities():
+    mask = np.ones((2, 4, 4), np.uint8)
+    row, _ = score_patient(mask, mask, patient_id="a")
+    assert (row.calibration.n, row.threshold_tp, row.threshold_fp) == (0, (), ())
+    assert math.isnan(row.threshold)
+
+
+@pytest.mark.parametrize(("bad", "told"), [(math.nan, "with NaN"), (-0.5, "from -0.5 to"), (7.0, "from 0 to 7")])
+def test_answers_that_are_no_probabilities_are_refused(three_patients, tmp_path, bad, told):
+    def broken(volume):
+        probability_SHW = np.zeros(volume.mask_SHW.shape)
+        probability_SHW[2, 3, 4] = bad if volume.patient_id == "small" else 0
+        return probability_SHW
+
+    with pytest.raises(UserError, match=f"patient small, network pruned-90: probabilities {told}"):
+        evaluate(three_patients, broken, network="pruned-90", keep=tmp_path)
+    with pytest.raises(UserError, match="patient small: probabilities"):
+        evaluate(three_patients, broken)
+    with pytest.raises(UserError, match="patient small: probabilities"):
+        choose_threshold(three_patients.predictor(broken), three_patients.entries)
+    assert not list(tmp_path.rglob("small*"))
+
+
+def test_what_a_predictor_refuses_names_the_patient(three_patients):
+    def refuses(image_SHWC):
+        raise UserError("the image has one channel, expected three")
+
+    with pytest.raises(UserError, match="patient large, network dense: the image has one channel"):
+        evaluate_patients(refuses, three_patients.entries, threshold=0.5, config=CONFIG, network="dense")
+    with pytest.raises(UserError, match="does not fit these images"):
+        evaluate_patients(lambda _: np.zeros((1, 2, 2)), three_patients.entries, threshold=0.5, config=CONFIG)
+
+
 def test_files_of_another_schema_are_refused(three_patients, tmp_path):
     document = evaluate(three_patients, perfect).to_dict()
     with pytest.raises(UserError, match="schema version 99"):
         EvaluationResult.from_dict({**document, "schema_version": 99})
     with pytest.raises(UserError, match=r"mine\.json: a field is missing"):
         EvaluationResult.from_dict({**document, "patients": [{"patient_id": "a"}]}, source="mine.json")
+    damaged = copy.deepcopy(document)
+    damaged["patients"][0]["calibration"]["n_K"].pop()
+    with pytest.raises(UserError, match="a field is missing or unknown"):
+        EvaluationResult.from_dict(damaged)
 
 
 def test_patients_from_files(phantom_root):
