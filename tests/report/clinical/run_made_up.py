@@ -1,4 +1,4 @@
-"""A made-up run: a small phantom, networks that are only blurred and spoilt reference masks, every file in its place."""
+"""A made-up run: a small phantom, networks that are only blurred and spoilt masks, every file in its place."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -125,7 +125,7 @@ def make_inputs(
             "python": "3",
             "platform": "Linux",
             "processor": "a processor, 2 cores",
-        },  # fmt: skip
+        },
         notes=("A sentence that a reader must know.",),
     )
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, groupby
 from typing import Any
 
 import jinja2
@@ -23,6 +23,7 @@ from wcr_med.report.analysis.document import (
     VolumePoint,
 )
 from wcr_med.report.clinical import facts, formats, labels
+from wcr_med.report.clinical.crosswalk import Guideline, Item
 from wcr_med.report.clinical.drawing import Figures
 from wcr_med.report.clinical.gallery import GalleryCase
 from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
@@ -74,8 +75,7 @@ def render_page(
     *,
     figures: Figures,
     cases: Sequence[GalleryCase],
-    card: Mapping[str, Any],
-    guidelines: Any,
+    guidelines: Sequence[Guideline],
 ) -> str:
     """The report as HTML.
 
@@ -86,7 +86,6 @@ def render_page(
         analysis: every number of it.
         figures: of `draw_figures`.
         cases: of `gallery`.
-        card: of `model_card`.
         guidelines: of `crosswalk`.
     """
     environment = _environment(analysis)
@@ -97,7 +96,6 @@ def render_page(
         analysis=analysis,
         figures=figures,
         cases=cases,
-        card=card,
         guidelines=guidelines,
         sections=SECTIONS,
         numbers={section.anchor: number for number, section in enumerate(SECTIONS, start=1)},
@@ -144,6 +142,7 @@ def _environment(analysis: Analysis) -> jinja2.Environment:
         environment.filters[function.__name__] = function
     environment.filters["p_bare"] = lambda value: formats.p_value(value).removeprefix("p ").removeprefix("= ")
     environment.filters["network_label"] = partial(labels.network_label, analysis)
+    environment.filters["by_heading"] = _by_heading
     environment.filters["with_tumour"] = _with_tumour
     environment.filters["partition_score"] = _partition_score
     environment.tests["defined_number"] = lambda value: value is not None and math.isfinite(value)
@@ -221,6 +220,10 @@ def _by_disturbance(curves: Sequence[RobustnessCurve]) -> dict[str, list[Robustn
     for curve in curves:
         grouped.setdefault(curve.disturbance, []).append(curve)
     return grouped
+
+
+def _by_heading(guideline: Guideline) -> list[tuple[str, list[Item]]]:
+    return [(heading, list(items)) for heading, items in groupby(guideline.items, key=lambda item: item.heading)]
 
 
 def _with_tumour(cases: Cases) -> int:
