@@ -50,7 +50,7 @@ def draw_patients(comparison: Comparison, statistics: Statistics, *, prefix: str
         for place, axes in enumerate(panels):
             _panel(axes, pairs[place * n_rows : (place + 1) * n_rows], n_rows, row_in, lowest, statistics.worse_by)
         figure.legend(
-            handles=_legend(statistics.worse_by, pairs), loc="outside lower center", ncols=4, handletextpad=0.3
+            handles=_legend(statistics.worse_by, pairs), loc="outside lower center", ncols=3, handletextpad=0.5
         )
         return render(figure, prefix, title=_TITLE, description=_describe(comparison, statistics))
 
@@ -67,7 +67,7 @@ def _place(dice: float) -> float:
 def _panel(
     axes: Axes, pairs: Sequence[PatientPair], n_rows: int, row_in: float, lowest: float, worse_by: float
 ) -> None:
-    axes.set_xlim(0 if lowest < 0.5 else math.floor(10 * lowest - 0.5) / 10, 1.015)
+    axes.set_xlim(-0.03 if lowest < 0.5 else math.floor(10 * lowest - 0.5) / 10, 1.015)
     axes.set_ylim(n_rows - 0.3, -0.7)
     size = min(5.0, 72 * row_in * 0.55)
     left = axes.get_xlim()[0]
@@ -129,12 +129,12 @@ def _legend(worse_by: float, pairs: Sequence[PatientPair]) -> list[Line2D]:
         Line2D([], [], color=GREY, marker="o", markerfacecolor="white", linestyle="none", label="dense"),
         Line2D([], [], color=VERMILLION, marker="<", linestyle="-", label=f"pruned, lower by more than {worse_by:g}"),
         Line2D([], [], color=BLUE, marker=">", linestyle="-", label=f"pruned, higher by more than {worse_by:g}"),
-        Line2D([], [], color=GREY, marker="|", linestyle="-", label="pruned, in between"),
+        Line2D([], [], color=GREY, marker="|", linestyle="-", label="pruned, changed by less"),
     ]
     if any(math.isfinite(pair.difference) and not math.isfinite(pair.dense + pair.pruned) for pair in pairs):
         handles.append(
             Line2D([], [], color=INK, marker="s", markerfacecolor="white", linestyle="none",
-                   label="rightly nothing predicted, counts as 1")
+                   label="rightly nothing, counts as 1")
         )  # fmt: skip
     return handles
 

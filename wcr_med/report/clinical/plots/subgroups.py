@@ -23,7 +23,7 @@ from wcr_med.report.clinical.plots.svg import (
 _TITLE = "What pruning changed in each subgroup"
 _ROWS = 42  # of one figure: a page with room for heading and caption
 _ROW_IN = 0.175
-_LONGEST = 34  # characters of a name
+_LONGEST = 27  # characters of a name
 _LOOKS = {
     "non-inferior": (BLUE, "o", True),
     "inferior": (VERMILLION, "v", True),
@@ -83,9 +83,9 @@ def _draw(
     page: tuple[int, int],
 ) -> str:
     with figure_style():
-        figure = Figure(figsize=(WIDTH_IN, _ROW_IN * (len(rows) + 1.4) + 0.5))
-        bottom, top = 0.42 / figure.get_figheight(), 1 - 0.05 / figure.get_figheight()
-        axes = figure.add_axes((0.235, bottom, 0.36, top - bottom))
+        figure = Figure(figsize=(WIDTH_IN, _ROW_IN * (len(rows) + 1.4) + 0.68))
+        bottom, top = 0.6 / figure.get_figheight(), 1 - 0.05 / figure.get_figheight()
+        axes = figure.add_axes((0.26, bottom, 0.33, top - bottom))
         axes.set_xlim(*limits)
         axes.set_ylim(len(rows) - 0.4, -1.5)
         axes.axvline(-statistics.margin, color=VERMILLION, linewidth=1.2, linestyle="--")
@@ -100,16 +100,17 @@ def _draw(
                 _group(axes, place, row.group, limits)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel(
-            f"difference of mean Dice, pruned \u2212 dense; dashed: margin {number(-statistics.margin)};"
-            " dotted: all patients",
-            fontsize=7.5,
+        axes.set_xlabel("difference of mean Dice, pruned \u2212 dense", fontsize=7.5)
+        text = (
+            f"Dashed: margin {number(-statistics.margin)}. Dotted: all patients. Circle: non-inferior; triangle: inferior;"
+            f" diamond: inconclusive; hollow: fewer than {statistics.min_subgroup} patients, no verdict."
         )
+        figure.text(0.01, 0.05 / figure.get_figheight(), text, fontsize=6.5, color=GREY)
         title = _TITLE if page[1] == 1 else f"{_TITLE}, part {page[0]} of {page[1]}"
         return render(figure, prefix, title=title, description=_describe(rows, comparison, statistics))
 
 
-_COLUMNS = (1.03, 1.14, 1.42)  # patients, dense to pruned, difference: in widths of the axes
+_COLUMNS = (1.04, 1.16, 1.53)  # patients, dense to pruned, difference: in widths of the axes
 
 
 def _headings(axes: Axes) -> None:
@@ -120,18 +121,18 @@ def _headings(axes: Axes) -> None:
 
 def _heading(axes: Axes, place: int, attribute: AttributeAnalysis) -> None:
     beside = axes.get_yaxis_transform()
-    axes.text(-0.64, place, _short(attribute.label), transform=beside, va="center", weight="bold", fontsize=7.5)
+    axes.text(-0.78, place, _short(attribute.label), transform=beside, va="center", weight="bold", fontsize=7.5)
     harm = attribute.harm
     if harm is not None and harm.harmed:
-        text = f"{_short(harm.worst_group)} harmed more: {p_value(harm.p_holm)} (Holm)"
-        axes.text(1.03, place, text, transform=beside, va="center", fontsize=7, color=VERMILLION, weight="bold")
+        text = f"\u201c{_short(harm.worst_group)}\u201d harmed more, {p_value(harm.p_holm)} (Holm)"
+        axes.text(_COLUMNS[0], place, text, transform=beside, va="center", fontsize=7, color=VERMILLION, weight="bold")
 
 
 def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float]) -> None:
     beside = axes.get_yaxis_transform()
     colour, marker, filled = _LOOKS[group.verdict]
     difference = group.difference
-    axes.text(-0.61, place, _short(group.group), transform=beside, va="center", fontsize=7)
+    axes.text(-0.74, place, _short(group.group), transform=beside, va="center", fontsize=7)
     axes.text(_COLUMNS[0], place, str(group.n_patients), transform=beside, va="center", fontsize=7)
     if not math.isfinite(difference.value):
         axes.text(_COLUMNS[1], place, "no difference exists", transform=beside, va="center", fontsize=7, color=GREY)
@@ -139,8 +140,7 @@ def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float])
     values = f"{number(group.dense.value)} \u2192 {number(group.pruned.value)}".replace("not defined", "none")
     axes.text(_COLUMNS[1], place, values, transform=beside, va="center", fontsize=7)
     ends = span(difference.low, difference.high, signed=True)
-    few = "; too few" if group.verdict == "too few" else ""
-    text = f"{number(difference.value, signed=True)} ({ends}{few})"
+    text = f"{number(difference.value, signed=True)} ({ends})"
     axes.text(_COLUMNS[2], place, text, transform=beside, va="center", fontsize=7, color=INK if filled else GREY)
     if difference.low is not None and difference.high is not None:
         low, high = max(difference.low, limits[0]), min(difference.high, limits[1])

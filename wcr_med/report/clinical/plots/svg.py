@@ -57,6 +57,7 @@ _STYLE = {
     "grid.color": LIGHT,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "lines.markersize": 4.5,
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "figure.facecolor": "none",
@@ -143,7 +144,7 @@ def _append(parent: ET.Element, source: ET.Element, prefix: str, used: set[str],
         elif name == _XLINK:
             attributes["href"] = "#" + _short(value.removeprefix("#"), prefix, ids)
         elif name == "style":
-            attributes["style"] = _without_font(_REFERENCE.sub(lambda m: f"url(#{_short(m[1], prefix, ids)})", value))
+            attributes["style"] = _tidy(value, prefix, ids)
         elif not value.startswith("rotate(-0 "):
             value = _REFERENCE.sub(lambda m: f"url(#{_short(m[1], prefix, ids)})", value)
             attributes[name] = _NUMBER.sub(
@@ -157,6 +158,13 @@ def _append(parent: ET.Element, source: ET.Element, prefix: str, used: set[str],
         for child in children:
             _append(parent, child, prefix, used, ids)
         return
+    styles = {child.get("style") for child in children}
+    shared = styles.pop() if tag == "g" and len(styles) == 1 and all(_is_mark(child) for child in children) else None
+    if shared:  # said once for all marks of a series
+        attributes["style"] = _tidy(shared, prefix, ids)
+        children = [
+            ET.Element(child.tag, {k: v for k, v in child.attrib.items() if k != "style"}) for child in children
+        ]
     element = ET.SubElement(parent, tag, attributes)
     element.text = text
     for child in children:
@@ -165,6 +173,14 @@ def _append(parent: ET.Element, source: ET.Element, prefix: str, used: set[str],
 
 def _short(name: str, prefix: str, ids: dict[str, str]) -> str:
     return ids.setdefault(name, f"{prefix}-{len(ids)}")
+
+
+def _is_mark(element: ET.Element) -> bool:
+    return element.tag.endswith("}use")
+
+
+def _tidy(style: str, prefix: str, ids: dict[str, str]) -> str:
+    return _without_font(_REFERENCE.sub(lambda match: f"url(#{_short(match[1], prefix, ids)})", style))
 
 
 def _without_font(style: str) -> str:

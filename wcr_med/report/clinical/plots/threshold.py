@@ -10,6 +10,7 @@ from wcr_med.report.analysis.document import NetworkAnalysis
 from wcr_med.report.clinical.formats import number
 from wcr_med.report.clinical.plots.svg import (
     DENSE_COLOUR,
+    GREY,
     PRUNED_COLOUR,
     WIDTH_IN,
     figure_style,
@@ -67,6 +68,9 @@ def _plateau(axes: Axes, network: NetworkAnalysis, colour: str, style: str, plac
     y = -0.05 - 0.05 * place
     axes.plot([curve.plateau_low, curve.plateau_high], [y, y], color=colour, linewidth=3, linestyle=style,
               solid_capstyle="butt", gid="mark-plateau")  # fmt: skip
+    if place == 0:
+        text = f"  at most {number(curve.plateau_loss)} below the best"
+        axes.text(curve.plateau_high, -0.075, text, va="center", fontsize=7, color=GREY)
 
 
 def _used(network: NetworkAnalysis) -> str:
