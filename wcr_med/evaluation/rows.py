@@ -108,10 +108,10 @@ class PatientRow:
         values: dict[str, Any] = {name: math.nan if value is None else value for name, value in document.items()}
         values["nsd"] = {key: math.nan if value is None else value for key, value in document["nsd"].items()}
         values["lesions"] = tuple(LesionRow(**lesion) for lesion in document["lesions"])
-        calibration = document["calibration"]
-        values["calibration"] = CalibrationCounts(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in calibration.items()}
-        )
+        calibration: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document["calibration"].items()
+        }
+        values["calibration"] = CalibrationCounts(**calibration)
         for name in ("threshold_tp", "threshold_fp"):
             values[name] = tuple(document[name])
         return cls(**values)
