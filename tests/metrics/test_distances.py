@@ -188,3 +188,18 @@ def test_both_ways_of_measuring_agree(monkeypatch, spacing):
     many = surface_distances(*masks, spacing=spacing)
     np.testing.assert_allclose(few.to_prediction, many.to_prediction)
     np.testing.assert_allclose(few.to_reference, many.to_reference)
+
+
+@pytest.mark.lgg
+def test_agrees_with_deepmind_on_real_masks(lgg_root):
+    from wcr_med.config import DataConfig
+    from wcr_med.data.index import index_patients, load_volume
+
+    for entry in index_patients(DataConfig(root=lgg_root))[:3]:
+        reference = load_volume(entry).mask_SHW != 0
+        prediction = np.roll(reference, (1, 7, -4), axis=(0, 1, 2))
+        theirs = deepmind.compute_surface_distances(reference, prediction, (1, 1, 1))
+        for tolerance in (1.0, 2.0):
+            # They weigh surface elements by area, we count voxels; on a real lesion the two lie close together.
+            expected = deepmind.compute_surface_dice_at_tolerance(theirs, tolerance)
+            assert surface_distances(reference, prediction).surface_dice(tolerance) == pytest.approx(expected, abs=0.1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients
 from wcr_med.evaluation.result import SCHEMA_VERSION
-from wcr_med.evaluation.stored import clear_predictions
+from wcr_med.evaluation.stored import clear_predictions, mask_path, probability_path
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
