@@ -12,14 +12,14 @@ from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
-_WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv", "masks", "probabilities")
+_WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv")
 
 
 def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = False) -> str:
     """Score the PyTorch network or the exported file called `name`; store masks and probabilities.
 
-    Writes metrics.json, per_patient.csv, per_lesion.csv, `masks/` and `probabilities/` (`wcr_med.evaluation.stored`), and
-    of a PyTorch network network.json (`wcr_med.stages.facts`).
+    Writes metrics.json, per_patient.csv, per_lesion.csv, `masks/` and `probabilities/` (`wcr_med.evaluation.stored`),
+    and of a PyTorch network network.json (`wcr_med.stages.facts`).
 
     Returns:
         A line for the user with the headline figures.
@@ -41,7 +41,10 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "data": patients.data_hash,
         },
         inputs=[path],
-        outputs=[folder / written for written in (*_WRITTEN, *(() if onnx else (FACTS_NAME,)))],
+        outputs=[
+            *(folder / written for written in (*_WRITTEN, *(() if onnx else (FACTS_NAME,)))),
+            *(place(folder, patient) for patient in patients.split.test for place in (mask_path, probability_path)),
+        ],
         work=lambda: _evaluate(workspace, patients, path, folder),
     )
     result = EvaluationResult.load(folder / "metrics.json")
