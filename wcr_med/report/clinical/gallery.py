@@ -165,8 +165,9 @@ def _case(
     image_SHW = volume.image_SHWC[..., channel]
     indices = choose_slices(*masks)
     chosen = list(indices)
-    box = head_box(image_SHW[chosen], np.stack([mask_SHW[chosen] for mask_SHW in masks]).any(axis=0))
-    limits = window(image_SHW)
+    any_SHW = np.any(masks, axis=0)
+    box = head_box(image_SHW[chosen], any_SHW[chosen])
+    limits = window(image_SHW, any_SHW)
     spacing_mm = volume.spacing_mm
     pair = next(pair for pair in analysis.verdict.pairs if pair.patient_id == patient_id)
     return GalleryCase(

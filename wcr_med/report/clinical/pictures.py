@@ -20,7 +20,7 @@ _QUALITY = 82
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """The part of every slice that is shown: rows from `top` to before `bottom`, columns from `left` to before `right`."""
+    """The part of every slice that is shown: rows `top` to `bottom` - 1, columns `left` to `right` - 1."""
 
     top: int
     bottom: int
@@ -60,15 +60,20 @@ def head_box(image_SHW: Array, masks_SHW: Array) -> Box:
     return Box(top=ends[0][0], bottom=ends[0][1], left=ends[1][0], right=ends[1][1])
 
 
-def window(image_SHW: Array) -> tuple[float, float]:
-    """Intensities shown as black and as white: 0 (or the least) and the 98th percentile of what is brighter than air.
+def window(image_SHW: Array, masks_SHW: Array) -> tuple[float, float]:
+    """Intensities shown as black and as white: 0 (or the least), and the 98th percentile of what is brighter than air.
 
-    Fat of the scalp may be twice as bright as any lesion; it alone is left to saturate. An image of one value gives a
-    window of width 1.
+    Fat of the scalp may be twice as bright as any lesion; it alone is left to saturate: where 98 % of the voxels in a
+    mask reach higher, white lies there. An image of one value gives a window of width 1.
+
+    Args:
+        image_SHW: one channel, raw intensities.
+        masks_SHW: non-zero in any mask.
     """
     low, brightest = min(0.0, float(image_SHW.min())), float(image_SHW.max())
     bright = image_SHW[image_SHW > low + _AIR * (brightest - low)]
-    high = float(np.percentile(bright, 98)) if bright.size else low + 1.0
+    inside = image_SHW[masks_SHW != 0]
+    high = max((float(np.percentile(values, 98)) for values in (bright, inside) if values.size), default=low)
     return low, high if high > low else low + 1.0
 
 

@@ -102,8 +102,8 @@ def _draw(
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("difference of mean Dice, pruned \u2212 dense", fontsize=7.5)
         text = (
-            f"Dashed: margin {number(-statistics.margin)}. Dotted: all patients. Circle: non-inferior; triangle: inferior;"
-            f" diamond: inconclusive; hollow: fewer than {statistics.min_subgroup} patients, no verdict."
+            f"Dashed: margin {number(-statistics.margin)}. Dotted: all patients. Circle: non-inferior; triangle:"
+            f" inferior; diamond: inconclusive; hollow: fewer than {statistics.min_subgroup} patients, no verdict."
         )
         figure.text(0.01, 0.05 / figure.get_figheight(), text, fontsize=6.5, color=GREY)
         title = _TITLE if page[1] == 1 else f"{_TITLE}, part {page[0]} of {page[1]}"
