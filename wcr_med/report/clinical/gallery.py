@@ -163,7 +163,7 @@ def _case(
     n_channels = volume.image_SHWC.shape[3]
     channel = _FLAIR if n_channels == 3 else 0
     image_SHW = volume.image_SHWC[..., channel]
-    indices = choose_slices(*masks)
+    indices = choose_slices(masks[0], masks[1], masks[2])
     chosen = list(indices)
     any_SHW = np.any(masks, axis=0)
     box = head_box(image_SHW[chosen], any_SHW[chosen])

@@ -98,8 +98,8 @@ def _reasons(
         name = "best" if patient_id == typical[-1] else "median"
         reasons.append(f"{name} Dice after pruning, {number(row.dice)}")
     if not reasons and math.isfinite(row.dice):
-        place = rankings[1].index(patient_id) + 1
-        reasons.append(f"Dice after pruning {number(row.dice)}, number {place} of {len(rankings[1])} from the lowest")
+        position = rankings[1].index(patient_id) + 1
+        reasons.append(f"Dice after pruning {number(row.dice)}, number {position} of {len(rankings[1])} from the lowest")
     return tuple(reasons or ["nothing to find and nothing found"])
 
 
