@@ -45,6 +45,16 @@ _SCORES = (
     ScoreRow(name="mean_assd_px", label="Mean distance of outlines (ASSD), mean", digits=2, unit="px"),
     ScoreRow(name="mean_assd_mm", label="The same in millimetres", digits=2, unit="mm"),
 )
+_DETECTION = (
+    ScoreRow(name="mean_detection_recall", label="Share of a patient's lesions found, mean over patients"),
+    ScoreRow(
+        name="mean_detection_precision", label="Share of a patient's findings that are lesions, mean over patients"
+    ),
+    ScoreRow(name="mean_detection_f1", label="Detection F1 of a patient, mean over patients"),
+)
+_ELSEWHERE = {"dice_lesion", "detection_f1_pooled", "false_lesions_per_patient", "brier_in_question"}
+"""Shown with lesions and with calibration, from the same counts."""
+
 _SURFACE_DICE = re.compile(r"mean_nsd_(.+)px")
 _DISTURBANCES = {
     "noise": "Noise",
@@ -56,8 +66,8 @@ _DISTURBANCES = {
 
 
 def score_rows(names: Iterable[str]) -> tuple[ScoreRow, ...]:
-    """A line for each score, in a fixed order: the known ones first, then surface Dice, then any other by its name."""
-    left = dict.fromkeys(names)
+    """A line for each score but those of lesions: known ones first, then surface Dice, then any other by its name."""
+    left = dict.fromkeys(name for name in names if name not in _ELSEWHERE and not name.startswith("mean_detection_"))
     rows = [row for row in _SCORES if row.name in left]
     for name in left:
         if match := _SURFACE_DICE.fullmatch(name):
@@ -67,9 +77,15 @@ def score_rows(names: Iterable[str]) -> tuple[ScoreRow, ...]:
     return (*rows, *(ScoreRow(name=name, label=name) for name in left if name not in known))
 
 
+def detection_rows(names: Iterable[str]) -> tuple[ScoreRow, ...]:
+    """A line for each mean over patients of lesions found."""
+    found = set(names)
+    return tuple(row for row in _DETECTION if row.name in found)
+
+
 def score_label(name: str) -> str:
-    """A score's name in words."""
-    return score_rows([name])[0].label
+    """A score's name in words; the name itself where there are none."""
+    return next((row.label for row in score_rows([name])), name)
 
 
 def after_pruning(network: Network) -> str:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, groupby
@@ -183,6 +183,8 @@ def _tables(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
     ]
     return {
         "score_rows": labels.score_rows(names),
+        "detection_rows": labels.detection_rows(names),
+        "comparisons": sorted(analysis.comparisons, key=lambda comparison: comparison.network != analysis.primary),
         "demographics_by_partition": _by_partition(analysis.demographics[1:]),
         "volume_pairs": _volume_pairs(analysis),
         "threshold_rows": _threshold_rows(analysis),
