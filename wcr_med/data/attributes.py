@@ -1,6 +1,7 @@
 """What is known of a patient beside the images: institution, missing sequences, clinical codes."""
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,9 @@ def read_clinical(path: Path, patient_ids: Sequence[str]) -> dict[str, dict[str,
     import pandas as pd  # here, because training and export do without it
 
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the last column's name
+            table = pd.read_csv(path, dtype=str, skipinitialspace=True, index_col=False)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a readable table ({reason}); mend it, or move it away") from None

@@ -6,7 +6,7 @@ from wcr_med.evaluation.result import SCORE_DEFINITIONS
 from wcr_med.evaluation.summarise import LESION_DEFINITIONS
 from wcr_med.metrics.averages import DEFINITIONS
 
-_OWN: Mapping[str, str] = {
+OWN_DEFINITIONS: Mapping[str, str] = {
     "absolute_volume_error": "|predicted - reference volume| / reference volume",
     "lesion_sensitivity": "detected / reference lesions, of all patients together",
     "lesion_precision": "detected / (detected + false lesions), of all patients together; 0 where lesions were missed"
@@ -32,4 +32,4 @@ _OWN: Mapping[str, str] = {
 
 def definitions() -> dict[str, str]:
     """All of them by name."""
-    return {**DEFINITIONS, **LESION_DEFINITIONS, **SCORE_DEFINITIONS, **_OWN}
+    return {**DEFINITIONS, **LESION_DEFINITIONS, **SCORE_DEFINITIONS, **OWN_DEFINITIONS}
