@@ -133,7 +133,7 @@ def test_missing_patient_and_missing_mask_are_named(made_up, analysis, tmp_path)
         gallery(dataclasses.replace(made_up, networks=(lost, *made_up.networks[1:])), analysis)
 
 
-def test_box_holds_head_and_masks_and_window_does_not_saturate_the_lesion():
+def test_box_holds_head_and_masks_and_window_makes_room_for_a_bright_lesion():
     image = np.zeros((2, 60, 50), np.float32)
     image[:, 20:40, 10:30] = 100
     masks = np.zeros(image.shape, bool)
@@ -145,8 +145,10 @@ def test_box_holds_head_and_masks_and_window_does_not_saturate_the_lesion():
     assert box.right >= 30
     assert box.cut(image[0]).shape == (box.rows, box.columns)
     assert window(image, masks) == (0.0, 100.0)
+    image[0, 50:55, 12] = 140
+    assert window(image, masks)[1] == pytest.approx(140)
     image[0, 50:55, 12] = 300
-    assert window(image, masks)[1] == pytest.approx(300)
+    assert window(image, masks)[1] == pytest.approx(150)
 
 
 @pytest.mark.parametrize("value", [0, 7, -3])

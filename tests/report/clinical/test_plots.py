@@ -30,6 +30,8 @@ from wcr_med.report.clinical.plots.threshold import draw_threshold
 from wcr_med.report.clinical.plots.verdict import draw_verdict
 from wcr_med.report.clinical.plots.volume import draw_agreement
 
+pytestmark = pytest.mark.filterwarnings("error")  # a layout that does not fit is told by a warning
+
 SVG = "{http://www.w3.org/2000/svg}"
 
 

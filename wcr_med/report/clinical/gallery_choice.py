@@ -99,7 +99,7 @@ def _reasons(
         reasons.append(f"{name} Dice after pruning, {number(row.dice)}")
     if not reasons and math.isfinite(row.dice):
         position = rankings[1].index(patient_id) + 1
-        reasons.append(f"Dice after pruning {number(row.dice)}, number {position} of {len(rankings[1])} from the lowest")
+        reasons.append(f"Dice after pruning {number(row.dice)}, place {position} of {len(rankings[1])} from the lowest")
     return tuple(reasons or ["nothing to find and nothing found"])
 
 

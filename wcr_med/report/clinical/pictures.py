@@ -16,6 +16,7 @@ _SPECKLE = 0.02  # of a row or column: fewer bright pixels than that are no head
 _MARGIN = 0.04  # of the head's extent, on each side
 _MOST_PIXELS = 320  # of a side; more is not seen at the size of the page
 _QUALITY = 82
+_HIGHER = 1.5  # times the usual window, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,9 @@ def head_box(image_SHW: Array, masks_SHW: Array) -> Box:
 def window(image_SHW: Array, masks_SHW: Array) -> tuple[float, float]:
     """Intensities shown as black and as white: 0 (or the least), and the 98th percentile of what is brighter than air.
 
-    Fat of the scalp may be twice as bright as any lesion; it alone is left to saturate: where 98 % of the voxels in a
-    mask reach higher, white lies there. An image of one value gives a window of width 1.
+    Fat of the scalp may be twice as bright as any lesion, and saturates. Where a lesion is brighter than that, white is
+    the 98th percentile within the masks, though at most half as high again, or the rest would be dark. An image of one
+    value gives a window of width 1.
 
     Args:
         image_SHW: one channel, raw intensities.
@@ -73,7 +75,9 @@ def window(image_SHW: Array, masks_SHW: Array) -> tuple[float, float]:
     low, brightest = min(0.0, float(image_SHW.min())), float(image_SHW.max())
     bright = image_SHW[image_SHW > low + _AIR * (brightest - low)]
     inside = image_SHW[masks_SHW != 0]
-    high = max((float(np.percentile(values, 98)) for values in (bright, inside) if values.size), default=low)
+    high = float(np.percentile(bright, 98)) if bright.size else low
+    if inside.size:
+        high = max(high, min(float(np.percentile(inside, 98)), low + _HIGHER * (high - low)))
     return low, high if high > low else low + 1.0
 
 

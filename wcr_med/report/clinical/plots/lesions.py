@@ -51,21 +51,14 @@ def _panel(axes: Axes, lesions: Sequence[LesionPoint], sizes: np.ndarray, *, pru
     dice = np.array([lesion.dice_pruned if pruned else lesion.dice_dense for lesion in lesions])
     found = np.array([_found(lesion, pruned=pruned) for lesion in lesions])
     changed = np.array([lesion.detected_dense != lesion.detected_pruned for lesion in lesions])
-    axes.plot(sizes[found], dice[found], "o", color=BLUE, markerfacecolor="none", markersize=4, gid="mark-found")
-    axes.plot(
-        sizes[~found],
-        dice[~found],
-        "x",
-        color=VERMILLION,
-        markersize=5,
-        markeredgewidth=1.3,
-        clip_on=False,
-        gid="mark-missed",
+    looks = (
+        (found, {"marker": "o", "color": BLUE, "markersize": 4, "gid": "mark-found"}),
+        (~found, {"marker": "x", "color": VERMILLION, "markersize": 5, "markeredgewidth": 1.3, "gid": "mark-missed"}),
+        (changed, {"marker": "D", "color": INK, "markersize": 8, "markeredgewidth": 0.9, "gid": "mark-changed"}),
     )
-    axes.plot(
-        sizes[changed], dice[changed], "D", color=INK, markerfacecolor="none", markersize=8, markeredgewidth=0.9,
-        clip_on=False, gid="mark-changed",
-    )  # fmt: skip
+    for chosen, look in looks:
+        if chosen.any():  # an empty series that is not clipped would break the layout
+            axes.plot(sizes[chosen], dice[chosen], linestyle="none", markerfacecolor="none", clip_on=False, **look)
     axes.grid()
 
 

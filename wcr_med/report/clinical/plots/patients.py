@@ -74,8 +74,8 @@ def _panel(
     axes.hlines(np.arange(len(pairs)), left, 1, color=LIGHT, linewidth=0.4)
     for row, pair in enumerate(pairs):
         if math.isnan(pair.difference):
-            text = " no lesion and none predicted: no Dice"
-            axes.text(left, row, text, va="center", fontsize=6, color=GREY, style="italic", gid="mark-undefined")
+            text = "no lesion and none predicted: no Dice"
+            axes.text(left + 0.02, row, text, va="center", fontsize=6, color=GREY, style="italic", gid="mark-undefined")
     defined = [(row, pair) for row, pair in enumerate(pairs) if not math.isnan(pair.difference)]
     for (colour, head), rows in _by_look(defined, worse_by).items():
         at = [row for row, _ in rows]

@@ -69,8 +69,8 @@ def _plateau(axes: Axes, network: NetworkAnalysis, colour: str, style: str, plac
     axes.plot([curve.plateau_low, curve.plateau_high], [y, y], color=colour, linewidth=3, linestyle=style,
               solid_capstyle="butt", gid="mark-plateau")  # fmt: skip
     if place == 0:
-        text = f"  at most {number(curve.plateau_loss)} below the best"
-        axes.text(curve.plateau_high, -0.075, text, va="center", fontsize=7, color=GREY)
+        text = f"at most {number(curve.plateau_loss)} below the best"
+        axes.text(curve.plateau_high + 0.01, -0.075, text, va="center", fontsize=7, color=GREY)
 
 
 def _used(network: NetworkAnalysis) -> str:

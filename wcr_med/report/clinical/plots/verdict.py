@@ -39,12 +39,15 @@ def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
         axes = figure.subplots()
         low, high = _range(shown, margin)
         axes.set_xlim(low, high)
+        gap = 0.01 * (high - low)
         axes.set_ylim(len(shown) - 0.4, -0.75)
         axes.axvspan(low, -margin, facecolor="none", edgecolor=LIGHT, hatch="///", linewidth=0)
         axes.axvline(-margin, color=VERMILLION, linewidth=1.4, linestyle="--")
         axes.axvline(0, color=GREY, linewidth=0.9)
-        axes.text(-margin, -0.72, f"margin {number(-margin)} ", ha="right", va="top", color=VERMILLION, fontsize=7.5)
-        axes.text(0, -0.72, " no change", ha="left", va="top", color=GREY, fontsize=7.5)
+        axes.text(
+            -margin - gap, -0.72, f"margin {number(-margin)}", ha="right", va="top", color=VERMILLION, fontsize=7.5
+        )
+        axes.text(gap, -0.72, "no change", ha="left", va="top", color=GREY, fontsize=7.5)
         for place, comparison in enumerate(shown):
             _row(axes, place, comparison, bold=comparison.network == analysis.primary and len(shown) > 1)
         axes.set_yticks([])
