@@ -155,7 +155,8 @@ def bootstrap_sums(terms_PT: Array, statistic: Callable[[Array], Array], setting
         if len(values_R) == 0:
             return None
         tail = 50 * (1 - settings.confidence)
-        ends, method = tuple(map(float, np.percentile(values_R, [tail, 100 - tail]))), "percentile"
+        low, high = np.percentile(values_R, [tail, 100 - tail])
+        ends, method = (float(low), float(high)), "percentile"
     return Interval(
         low=ends[0],
         high=ends[1],
