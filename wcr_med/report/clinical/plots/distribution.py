@@ -102,6 +102,7 @@ def _panel(axes: Axes, pair: Array, label: str) -> None:
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             axes.bar(place, high - low, 0.22, bottom=low, facecolor="none", edgecolor=colour, linewidth=1.1)
             axes.plot([place - 0.15, place + 0.15], [middle, middle], color=colour, linewidth=2, gid="mark-median")
+    axes.use_sticky_edges = False  # a box would hold the axis to its edge
     axes.margins(y=0.08)
     axes.set_xlim(-0.35, 1.35)
     axes.set_xticks([0, 1], ["dense", label.replace(" sparsity", "")])

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,6 +13,8 @@ from matplotlib.lines import Line2D
 from wcr_med.report.analysis.document import Comparison, LesionPoint
 from wcr_med.report.clinical.formats import counted, number
 from wcr_med.report.clinical.plots.svg import BLUE, INK, VERMILLION, WIDTH_IN, figure_style, note_only, render
+
+Array = npt.NDArray[Any]
 
 _TITLE = "Dice of each lesion against its size"
 
@@ -47,11 +51,11 @@ def _found(lesion: LesionPoint, *, pruned: bool) -> bool:
     return lesion.detected_pruned if pruned else lesion.detected_dense
 
 
-def _panel(axes: Axes, lesions: Sequence[LesionPoint], sizes: np.ndarray, *, pruned: bool) -> None:
+def _panel(axes: Axes, lesions: Sequence[LesionPoint], sizes: Array, *, pruned: bool) -> None:
     dice = np.array([lesion.dice_pruned if pruned else lesion.dice_dense for lesion in lesions])
     found = np.array([_found(lesion, pruned=pruned) for lesion in lesions])
     changed = np.array([lesion.detected_dense != lesion.detected_pruned for lesion in lesions])
-    looks = (
+    looks: tuple[tuple[Any, dict[str, Any]], ...] = (
         (found, {"marker": "o", "color": BLUE, "markersize": 4, "gid": "mark-found"}),
         (~found, {"marker": "x", "color": VERMILLION, "markersize": 5, "markeredgewidth": 1.3, "gid": "mark-missed"}),
         (changed, {"marker": "D", "color": INK, "markersize": 8, "markeredgewidth": 0.9, "gid": "mark-changed"}),
@@ -62,7 +66,7 @@ def _panel(axes: Axes, lesions: Sequence[LesionPoint], sizes: np.ndarray, *, pru
     axes.grid()
 
 
-def _log_axis(axes: Axes, sizes: np.ndarray) -> None:
+def _log_axis(axes: Axes, sizes: Array) -> None:
     axes.set_xscale("log")
     axes.set_xlim(sizes.min() / 1.5, sizes.max() * 1.5)
     axes.minorticks_off()
@@ -78,7 +82,7 @@ def _legend() -> list[Line2D]:
     ]  # fmt: skip
 
 
-def _describe(comparison: Comparison, sizes: np.ndarray, unit: str) -> str:
+def _describe(comparison: Comparison, sizes: Array, unit: str) -> str:
     lesions = comparison.lesions
     text = [f"{counted(len(lesions), 'lesion')} of {_size(sizes.min())} to {_size(sizes.max())} {unit}."]
     for label, pruned in (("dense", False), (comparison.label, True)):
