@@ -167,6 +167,13 @@ def test_a_network_that_predicts_nothing():
     assert analysis.pruned.lesions.precision.value == 0
 
 
+def test_a_dense_network_that_finds_nothing_is_no_yardstick():
+    nothing = shifted(*[None] * 6)
+    analysis = check(inputs_of(nothing, nothing))
+    assert any("finds no tumour at all" in line for line in analysis.notices_of("summary"))
+    assert not any("finds no tumour" in line for line in analyse(inputs_of(DENSE, PRUNED)).notices_of("summary"))
+
+
 def test_what_is_not_there_is_said():
     analysis = check(inputs_of(DENSE, PRUNED))
     for section, text in (

@@ -33,6 +33,11 @@ def _of_patients(inputs: ReportInputs, dense: NetworkAnalysis) -> Iterator[Notic
             section="summary",
             message=f"There are only {cases.n_patients} test patients: intervals are rough, and no subgroup is judged.",
         )
+    if 0 < cases.n_not_found == sum(point.reference > 0 for point in dense.volume.points):
+        yield Notice(
+            section="summary",
+            message="The dense network finds no tumour at all, so that another is non-inferior to it says nothing.",
+        )
     n_empty = sum(row.tp + row.fn == 0 for row in inputs.dense.result.rows)
     if n_empty == cases.n_patients:
         yield Notice(
@@ -66,7 +71,8 @@ def _of_attributes(inputs: ReportInputs) -> Iterator[Notice]:
 
 
 def _of_network(network: NetworkAnalysis) -> Iterator[Notice]:
-    if all(point.predicted == 0 for point in network.volume.points):
+    points = network.volume.points
+    if all(point.predicted == 0 for point in points) and any(point.reference > 0 for point in points):
         yield Notice(section="performance", message=f"The network ({network.label}) predicts nothing in any patient.")
     elif network.cases.n_missed:
         yield Notice(
