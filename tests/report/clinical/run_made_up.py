@@ -19,7 +19,9 @@ from wcr_med.report.clinical.inputs import Deployment, Latency, Leak, Network, P
 from wcr_med.report.document import LadderRow
 
 EVALUATION = EvaluationConfig(resamples=200, lesion_min_voxels=4)
-SETTINGS = ReportConfig(permutations=200, gallery_patients=6, min_subgroup=4)
+SETTINGS = ReportConfig(
+    permutations=200, gallery_patients=6, min_subgroup=4, subgroup_columns=("laterality", "age_at_initial_pathologic")
+)
 N_ALL, N_TEST = 20, 14
 REPAIR = ("reestimate_statistics",)
 SPOILT = {"dense": 0.0, "pruned-80": 0.1, "pruned-90": 0.35}
