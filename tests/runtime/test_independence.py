@@ -27,6 +27,8 @@ ABSENT = (
     "matplotlib",
     "albumentations",
     "cv2",
+    "pydicom",
+    "highdicom",
     "segmentation_models_pytorch",
 )
 

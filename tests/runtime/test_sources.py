@@ -64,7 +64,7 @@ def test_nifti_volumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "target", "message"),
     [
-        (("empty/notes.txt",), "empty", "holds no TIFF, PNG or NIfTI"),
+        (("empty/notes.txt",), "empty", "holds no TIFF, PNG, NIfTI or DICOM"),
         (("x.txt",), "x.txt", "not an image"),
         ((), "gone", "no such file or folder"),
         ((), "gone.png", "no such file or folder"),

@@ -18,7 +18,8 @@ from wcr_med.files import atomic_path, write_text
 from wcr_med.progress import track
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import DEFAULT_CHANNEL_FILES, Failure, Source, find_sources
-from wcr_med.volumes import Volume
+from wcr_med.volumes import FileError, Volume
+from wcr_med.volumes.names import DICOM_MASK_SUFFIX
 
 Array = npt.NDArray[Any]
 
@@ -36,7 +37,7 @@ class SegmentedVolume:
 
     Attributes:
         name: of the volume.
-        mask_files: what was written, without probabilities; one for NIfTI, one a slice otherwise.
+        mask_files: what was written, without probabilities; one for NIfTI and DICOM, one a slice otherwise.
         n_slices: slices of the volume.
         n_slices_with_lesion: slices with at least one lesion voxel.
         n_lesion_voxels: voxels of the mask.
@@ -86,17 +87,17 @@ def infer(
     """Segment images with a model file and write masks in the input's own format and space.
 
     For slices, `out/<volume>/<slice>_mask.<suffix>` of 0 and 255; for NIfTI, `out/<volume>_mask.nii.gz` with the
-    input's affine and orientation. `out/volumes.csv` has a row a volume. A volume that cannot be read is noted there
-    and does not stop the others.
+    input's affine and orientation; for a folder of DICOM images `out/<volume>.seg.dcm`. `out/volumes.csv` has a row a
+    volume. A volume that cannot be read is noted there and does not stop the others.
 
     Args:
         model_path: an ONNX file that `wcr-med export` wrote.
         inputs: kaggle_3m patient folders or a folder of them, folders of slices or of NIfTI files, PNG, TIFF or NIfTI
-            files; see `find_sources`.
+            files, folders of DICOM images; see `find_sources`.
         out: folder for the results; files of an earlier call are replaced.
         batch_size: slices a forward pass.
         threads: processor threads; 0 leaves the number to ONNX Runtime.
-        probabilities: also write `*_probability`: float32 TIFF for slices, float32 NIfTI for NIfTI.
+        probabilities: also write `*_probability`: float32 TIFF for slices, float32 NIfTI for NIfTI and DICOM.
         progress: show a bar, on a terminal alone.
 
     Raises:
@@ -121,9 +122,13 @@ def infer(
             failures.append(Failure(name=source.name, message=_naming(source, str(error))))
             continue
         mask_SHW = segmenter.binarise(probability_SHW)
-        files = _write(source, volume, mask_SHW, out, kind="mask")
+        try:
+            files = _write(source, volume, mask_SHW, out, kind="mask", model=model_path.name)
+        except FileError as error:  # the images' own fault, not that of the place to write to
+            failures.append(Failure(name=source.name, message=_naming(source, str(error))))
+            continue
         if probabilities:
-            _write(source, volume, probability_SHW, out, kind="probability")
+            _write(source, volume, probability_SHW, out, kind="probability", model=model_path.name)
         volumes.append(_summary(source, volume, mask_SHW, files, time.perf_counter() - start))
     table = out / TABLE
     write_text(table, _csv(volumes, failures, segmenter.metadata.threshold))
@@ -147,8 +152,14 @@ def _naming(source: Source, message: str) -> str:
     return message if str(source.folder) in message else f"{place}: {message}"
 
 
-def _write(source: Source, volume: Volume, result_SHW: Array, out: Path, *, kind: str) -> tuple[Path, ...]:
-    if source.kind == "nifti":
+def _write(source: Source, volume: Volume, result_SHW: Array, out: Path, *, kind: str, model: str) -> tuple[Path, ...]:
+    if source.kind == "dicom" and kind == "mask":
+        from wcr_med.runtime.dicom_seg import write_dicom_seg
+
+        path = out / f"{source.name}{DICOM_MASK_SUFFIX}"
+        write_dicom_seg(volume, result_SHW, source.files, path, model=model)
+        return (path,)
+    if source.kind in ("nifti", "dicom"):
         from wcr_med.volumes.nifti import write_nifti
 
         path = out / f"{source.name}_{kind}.nii.gz"

@@ -1,5 +1,6 @@
 """What the user points at -> the volumes to segment, before any of them is opened."""
 
+import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Literal
 
 from wcr_med.errors import UserError
 from wcr_med.volumes import Volume
-from wcr_med.volumes.names import is_image, is_nifti
+from wcr_med.volumes.names import is_dicom, is_image, is_nifti
 
 DEFAULT_CHANNEL_FILES = ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz")
 """File patterns of a patient's sequences in the network's order, where the model file names none."""
@@ -25,12 +26,12 @@ class Source:
         name: of its results; the folder's name, or the file's without suffix.
         kind: how it is read.
         folder: where its files lie.
-        files: for "images" the slices in order, for "nifti" a file for each channel or one 4D file; empty for
-            "kaggle_3m", whose reader lists the folder itself.
+        files: for "images" the slices in order, for "nifti" a file for each channel or one 4D file, for "dicom" the
+            images of one study; empty for "kaggle_3m", whose reader lists the folder itself.
     """
 
     name: str
-    kind: Literal["kaggle_3m", "images", "nifti"]
+    kind: Literal["kaggle_3m", "images", "nifti", "dicom"]
     folder: Path
     files: tuple[Path, ...]
 
@@ -38,7 +39,7 @@ class Source:
         """Read the images, no masks.
 
         Raises:
-            UserError: a file cannot be used; the message names it.
+            UserError: a file cannot be used; the message names it. Or the extra for DICOM is not installed.
         """
         # Imported here, so that slices are segmented without loading nibabel.
         if self.kind == "kaggle_3m":
@@ -49,6 +50,11 @@ class Source:
             from wcr_med.volumes.images import read_images
 
             return read_images(self.files)
+        if self.kind == "dicom":
+            _require_dicom(self.folder)
+            from wcr_med.volumes.dicom import read_dicom
+
+            return read_dicom(self.files, patient_id=self.name)
         from wcr_med.volumes.nifti import read_nifti
 
         return read_nifti(self.files, None, patient_id=self.name)
@@ -83,6 +89,7 @@ def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAU
       ignored.
     - A folder with NIfTI files is one volume if each pattern matches one file; if none matches any, each file is a
       volume. Where there is but one pattern, each file that it matches is a volume.
+    - A folder with DICOM files (`*.dcm`) is one volume: one study, its series the channels; `*.seg.dcm` are ignored.
     - Any other folder is searched one level deeper.
     - PNG and TIFF files given by name form one volume for each folder they lie in, in the order given.
     - A NIfTI file given by name is a volume.
@@ -129,7 +136,8 @@ def _sources_of(group: list[Path], channel_files: Sequence[str]) -> list[Source]
                 found.extend(_in_folder(folder, channel_files))
         if not found:
             raise UserError(
-                f"{first}: holds no TIFF, PNG or NIfTI images; give a patient's folder, or a folder of such"
+                f"{first}: holds no TIFF, PNG, NIfTI or DICOM (.dcm) images; give a patient's folder, or a folder of"
+                " such"
             )
         return found
     if is_image(first):
@@ -137,6 +145,8 @@ def _sources_of(group: list[Path], channel_files: Sequence[str]) -> list[Source]
         return [Source(name=name, kind="images", folder=first.parent, files=tuple(group))]
     if is_nifti(first):
         return [_nifti_file(first)]
+    if is_dicom(first):
+        raise UserError(f"{first}: a single DICOM file; give the folder of the whole series")
     raise UserError(f"{first}: not an image this program reads; give TIFF, PNG or NIfTI (.nii, .nii.gz)")
 
 
@@ -146,6 +156,8 @@ def _in_folder(folder: Path, channel_files: Sequence[str]) -> list[Source]:
     nifti = [path for path in files if is_nifti(path)]
     if nifti:
         return _nifti_sources(name, folder, nifti, channel_files)
+    if dicom := tuple(path for path in files if is_dicom(path)):
+        return [Source(name=name, kind="dicom", folder=folder, files=dicom)]
     images = [path for path in files if is_image(path)]
     if any(_SLICE_NAME.fullmatch(path.name) for path in images):
         return [Source(name=name, kind="kaggle_3m", folder=folder, files=())]
@@ -168,6 +180,12 @@ def _nifti_sources(name: str, folder: Path, files: list[Path], channel_files: Se
 def _nifti_file(path: Path) -> Source:
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     return Source(name=name, kind="nifti", folder=path.parent, files=(path,))
+
+
+def _require_dicom(folder: Path) -> None:
+    """Say before anything is computed that results could not be read or written."""
+    if not all(importlib.util.find_spec(name) for name in ("pydicom", "highdicom")):
+        raise UserError(f"{folder}: DICOM images need two more packages; pip install 'wcr-med[dicom]'")
 
 
 def _hidden(path: Path) -> bool:

@@ -14,6 +14,19 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
+DICOM_SUFFIX = ".dcm"
+"""Suffix of DICOM files, in lower case; upper case is read too."""
+
+DICOM_MASK_SUFFIX = ".seg.dcm"
+"""How names of DICOM segmentations end that this package writes; they are no images."""
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the name ends as a DICOM image's does."""
+    name = path.name.lower()
+    return name.endswith(DICOM_SUFFIX) and not name.endswith(DICOM_MASK_SUFFIX)
+
+
 def is_nifti(path: Path) -> bool:
     """Whether the name ends in .nii or .nii.gz."""
     return path.name.lower().endswith(NIFTI_SUFFIXES)

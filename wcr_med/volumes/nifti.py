@@ -1,8 +1,7 @@
 """NIfTI-1 and NIfTI-2 volumes, read into one orientation and written back into the input's own.
 
-Volumes are held as radiological axial slices, as the TIFF exports are: slices run from foot to head, rows from front to
-back, columns from the patient's right to left. The voxels are only reordered, never interpolated, so an oblique scan
-keeps its grid and the way back is exact.
+Volumes are held as radiological axial slices, as the TIFF exports are (`wcr_med.volumes.orientation`). The voxels are
+only reordered, never interpolated, so an oblique scan keeps its grid and the way back is exact.
 """
 
 import io
@@ -17,6 +16,7 @@ from nibabel.openers import ImageOpener
 
 from wcr_med.files import atomic_path
 from wcr_med.volumes.names import is_nifti
+from wcr_med.volumes.orientation import display_spacing_mm, from_display, to_display
 from wcr_med.volumes.volume import Array, FileError, NiftiGeometry, Volume
 
 _MAX_VOXELS = 2**29  # 512 x 512 x 2048; a compressed file of a few kilobytes can claim far more
@@ -29,7 +29,6 @@ _GEOMETRY_FIELDS = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
     "srow_x", "srow_y", "srow_z",
 )  # fmt: skip
-_DISPLAY = nib.orientations.axcodes2ornt(("L", "P", "S"))  # columns, rows, slices
 _FLAT = 1e-3  # volume of a cell with sides of 1, below which its axes lie in one plane
 _SAME_GRID = 0.01  # of the smallest voxel side: how far corners of two grids that are one may lie apart
 
@@ -62,7 +61,7 @@ def read_nifti(channel_paths: Sequence[Path], label_path: Path | None, *, patien
             )
         geometry = geometry or found
         _check_same_grid(path, found, channel_paths[0], geometry)
-        channels.append(_to_display(values if values.ndim == 4 else values[..., None], geometry))
+        channels.append(to_display(values if values.ndim == 4 else values[..., None], geometry.orientation_32))
     assert geometry is not None
     mask_SHW = None
     if label_path is not None:
@@ -72,13 +71,13 @@ def read_nifti(channel_paths: Sequence[Path], label_path: Path | None, *, patien
             raise FileError(
                 label_path, "mask-values", "a label map with fractions; save whole numbers, 0 for background"
             )
-        mask_SHW = np.ascontiguousarray(_to_display(label, geometry) > 0, dtype=np.uint8)
+        mask_SHW = np.ascontiguousarray(to_display(label, geometry.orientation_32) > 0, dtype=np.uint8)
     image_SHWC = np.ascontiguousarray(np.concatenate(channels, axis=-1))
     return Volume(
         patient_id=patient_id,
         image_SHWC=image_SHWC,
         mask_SHW=mask_SHW,
-        spacing_mm=_spacing_mm(geometry),
+        spacing_mm=display_spacing_mm(geometry.affine_44, geometry.orientation_32),
         names=tuple(str(number) for number in range(image_SHWC.shape[0])),
         nifti=geometry,
     )
@@ -106,7 +105,7 @@ def write_nifti(volume: Volume, mask_SHW: Array, path: Path) -> None:
     if not is_nifti(path):
         raise FileError(path, "wrong-type", "cannot write NIfTI under this name; end it in .nii or .nii.gz")
     dtype = np.float32 if mask_SHW.dtype.kind == "f" else np.uint8
-    values = np.ascontiguousarray(_from_display(mask_SHW, volume.nifti).astype(dtype))
+    values = np.ascontiguousarray(from_display(mask_SHW, volume.nifti.orientation_32).astype(dtype))
     header = _result_header(volume.nifti)
     header.set_data_dtype(dtype)
     image_class = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
@@ -226,25 +225,6 @@ def _check_same_grid(path: Path, found: NiftiGeometry, reference_path: Path, ref
     if apart_mm > _SAME_GRID * np.linalg.norm(reference.affine_44[:3, :3], axis=0).min():
         problem = f"lies {apart_mm:.3g} mm away from {reference_path.name} (affines differ); register and resample it"
         raise FileError(path, "bad-geometry", problem)
-
-
-def _spacing_mm(geometry: NiftiGeometry) -> tuple[float, float, float]:
-    sides = np.linalg.norm(geometry.affine_44[:3, :3], axis=0)
-    axes = np.argsort(geometry.orientation_32[:, 0])  # the file's axis that runs along x, y, z
-    x, y, z = (float(sides[axis]) for axis in axes)
-    return z, y, x
-
-
-def _to_display(values: Array, geometry: NiftiGeometry) -> Array:
-    """File order (three axes, then any) to slices, rows, columns, then any."""
-    way = nib.orientations.ornt_transform(geometry.orientation_32, _DISPLAY)
-    return np.swapaxes(nib.orientations.apply_orientation(values, way), 0, 2)
-
-
-def _from_display(values_SHW: Array, geometry: NiftiGeometry) -> Array:
-    way = nib.orientations.ornt_transform(_DISPLAY, geometry.orientation_32)
-    back: Array = nib.orientations.apply_orientation(np.swapaxes(values_SHW, 0, 2), way)
-    return back
 
 
 def _result_header(geometry: NiftiGeometry) -> Any:
