@@ -17,6 +17,12 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+ALL_SITES = "all"
+"""The value of `split.leave_out` that stands for every institution in turn."""
+
+OTHER_SITE = "other"
+"""The site of all institutions with fewer patients than `split.institution_min`."""
+
 
 class Section(BaseModel):
     """A part of a configuration: strict, frozen, and without unknown keys."""
@@ -57,24 +63,53 @@ class DataConfig(Section):
         description="When above zero and root does not exist, a phantom with this many patients is written there first",
     )
 
+    @model_validator(mode="after")
+    def _spacing_is_not_in_the_files(self) -> Self:
+        if self.format == "nifti" and self.spacing_mm is not None:
+            raise ValueError(
+                "spacing_mm is set, but format is nifti, whose files hold their own spacing: set it to null"
+            )
+        return self
+
 
 class SplitConfig(Section):
-    """Which patients train, validate and test. Always by patient, stratified by institution."""
+    """Which patients train, validate and test. Always by patient: a hold-out, folds, or an institution left out."""
 
     seed: int = Field(0, ge=0, description="Seed of the partition; independent of the run's seed")
     validation_patients: Count = Field(description="Patients for early stop and for the threshold")
     test_patients: Count = Field(
-        description="Patients that only the final evaluation sees (hold-out; ignored with folds)"
+        description="Patients that only the final evaluation sees (hold-out; ignored with folds and leave_out)"
     )
     folds: int = Field(0, ge=0, description="0: hold-out. 2 or more: k-fold, each patient tests once")
-    fold: int = Field(0, ge=0, description="Which fold is the test partition, from 0")
+    fold: Annotated[int, Field(ge=0)] | None = Field(
+        0, description="Which fold is the test partition, from 0; null: each in turn (`wcr-med run --folds`)"
+    )
+    leave_out: str | None = Field(
+        None,
+        description="Institution whose patients are the test partition; all: each in turn"
+        " (`wcr-med run --leave-one-institution-out`)",
+    )
+    institution_min: Count = Field(
+        5, description="leave_out: institutions of fewer patients are left out together, as the site other"
+    )
+
+    @property
+    def in_turn(self) -> bool:
+        """Whether this stands for several partitions, one after another, and not for one."""
+        return self.fold is None or self.leave_out == ALL_SITES
 
     @model_validator(mode="after")
     def _fold_exists(self) -> Self:
         if self.folds == 1:
             raise ValueError("folds is 1: use 0 for a hold-out split, or 2 and more")
-        if self.fold >= max(1, self.folds):
+        if self.fold is None and not self.folds:
+            raise ValueError("fold is null, but folds is 0: give folds, or set fold to 0")
+        if self.fold is not None and self.fold >= max(1, self.folds):
             raise ValueError(f"fold is {self.fold}, but folds is {self.folds}: count from 0")
+        if self.folds and self.leave_out is not None:
+            raise ValueError(
+                f"folds is {self.folds} and leave_out is {self.leave_out}: set folds to 0, or leave_out to null"
+            )
         return self
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from wcr_med.config import SplitConfig
 from wcr_med.data.index import PatientEntry
+from wcr_med.data.sites import sites
 from wcr_med.data.split import Split, make_split
 from wcr_med.errors import UserError
 
@@ -158,3 +159,78 @@ def test_a_file_that_is_no_split_is_refused(tmp_path: Path) -> None:
         Split.load(path)
     with pytest.raises(UserError, match="no such file"):
         Split.load(tmp_path / "absent.json")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.dictionaries(st.sampled_from(["CS", "DU", "HT", "FG", "EZ"]), st.integers(1, 9), min_size=2),
+    least=st.integers(1, 8),
+    validation=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_over_all_sites_each_patient_tests_once_and_no_institution_is_on_both_sides(
+    counts: dict[str, int], least: int, validation: int, seed: int
+) -> None:
+    entries = _entries(counts)
+    config = SplitConfig(seed=seed, validation_patients=validation, test_patients=1, institution_min=least)
+    large = {code for code, count in counts.items() if count >= least}
+    if len(large) + (len(large) < len(counts)) < 2:
+        with pytest.raises(UserError, match="needs two sites"):
+            sites(entries, config)
+        return
+    tested: list[str] = []
+    for site in sites(entries, config):
+        tested += site.patient_ids
+        fold = config.model_copy(update={"leave_out": site.name})
+        if len(entries) - len(site.patient_ids) <= validation:
+            with pytest.raises(UserError, match=r"split\.validation_patients"):
+                make_split(entries, fold)
+            continue
+        split = make_split(entries, fold)
+        assert split == make_split(entries[::-1], fold)
+        assert split.test == site.patient_ids
+        assert len(split.validation) == validation
+        assert sorted((*split.train, *split.validation, *split.test)) == sorted(entry.patient_id for entry in entries)
+        assert not set(_institutions(split.test)) & set(_institutions((*split.train, *split.validation)))
+    assert sorted(tested) == sorted(entry.patient_id for entry in entries)
+
+
+def test_institutions_of_few_patients_are_left_out_together_and_it_is_said() -> None:
+    entries = _entries({**_LGG, "AA": 2})
+    config = SplitConfig(validation_patients=10, test_patients=1, leave_out="other")
+    assert [(site.name, len(site.patient_ids)) for site in sites(entries, config)] == [
+        ("CS", 16), ("DU", 45), ("FG", 14), ("HT", 34), ("other", 3),
+    ]  # fmt: skip
+    split = make_split(entries, config)
+    assert split.method == "institutions AA and EZ left out"
+    assert _institutions(split.test) == Counter({"AA": 2, "EZ": 1})
+    assert make_split(entries, config.model_copy(update={"leave_out": "CS"})).method == "institution CS left out"
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "message"),
+    [
+        ("EZ", "belongs to the site other; set split.leave_out to other"),
+        ("XX", "no such institution; there are CS, DU, FG, HT, other, or all"),
+        ("all", "stands for every partition in turn"),
+    ],
+)
+def test_an_institution_that_cannot_be_left_out_is_named(leave_out: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_split(_entries(_LGG), SplitConfig(validation_patients=10, test_patients=1, leave_out=leave_out))
+
+
+def test_every_fold_in_turn_is_no_split() -> None:
+    with pytest.raises(UserError, match="stands for every partition in turn"):
+        make_split(_entries(_LGG), SplitConfig(validation_patients=10, test_patients=1, folds=5, fold=None))
+
+
+@pytest.mark.parametrize(
+    ("config", "hash_start"),
+    [
+        (SplitConfig(validation_patients=15, test_patients=22), "741d7add500ca554"),
+        (SplitConfig(validation_patients=10, test_patients=14, folds=5, fold=3), "a88974c1b9529bde"),
+    ],
+)
+def test_splits_stay_what_they_were(config: SplitConfig, hash_start: str) -> None:
+    assert make_split(_entries(_LGG), config).hash.startswith(hash_start)

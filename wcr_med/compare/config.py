@@ -108,6 +108,12 @@ class CompareConfig(Section):
             raise ValueError(f"study.folds names fold {wrong[0]}, but run.split.folds is {self.run.split.folds}")
         return self
 
+    @model_validator(mode="after")
+    def _patients_are_held_out_or_folded(self) -> Self:
+        if self.run.split.leave_out is not None:
+            raise ValueError("run.split.leave_out is set: a comparison has a hold-out or folds; set it to null")
+        return self
+
 
 def _own_method(name: str, section: Any) -> MethodConfig | None:
     if section is None or isinstance(section, MethodConfig):

@@ -9,13 +9,15 @@ from wcr_med.config import Config
 from wcr_med.documents import flatten
 from wcr_med.training import deciding_fields
 
+_UNUSED = {"leave_out", "institution_min"}  # a comparison refuses the first, and the second means nothing without it
+
 
 def study_recipe(config: CompareConfig, methods: Sequence[Method]) -> dict[str, Any]:
     """What a study under one name holds to, JSON-ready, by dotted name; each method is one entry."""
     run, study = config.run, config.study
     shared = {
         "run": deciding_fields(run)
-        | {"split": run.split.model_dump(mode="json", exclude={"fold"})}
+        | {"split": run.split.model_dump(mode="json", exclude={"fold", *_UNUSED})}
         | {"pruning": run.pruning.model_dump(mode="json", exclude={"ladder", "sparsity", "also", "repair"})},
         "study": study.model_dump(mode="json", include={"tuning_trials", "tuning_sparsity", "sparsities", "repair"}),
     }
@@ -37,7 +39,7 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str |
 
 def run_recipe(run: Config) -> dict[str, Any]:
     """What a trained network depends on, beside the images: the fields that a result file names."""
-    return deciding_fields(run) | {"split": run.split.model_dump(mode="json")}
+    return deciding_fields(run) | {"split": run.split.model_dump(mode="json", exclude=_UNUSED)}
 
 
 def scoring_recipe(config: CompareConfig, method: Method, run: Config) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class PatientEntry:
         folder: the patient's folder.
         channels: NIfTI alone: the channel files in the network's order.
         label: NIfTI alone: the label file, `None` where there is none.
+        spacing_mm: kaggle_3m alone: declared millimetres between slices, rows and columns; `None` if not declared.
     """
 
     patient_id: str
@@ -31,6 +32,7 @@ class PatientEntry:
     folder: Path
     channels: tuple[Path, ...] = ()
     label: Path | None = None
+    spacing_mm: tuple[float, float, float] | None = None
 
 
 def index_patients(config: DataConfig) -> tuple[PatientEntry, ...]:
@@ -59,7 +61,7 @@ def load_volume(entry: PatientEntry, *, with_mask: bool = True) -> Volume:
         UserError: a file cannot be used (see `wcr_med.volumes`), or the mask is wanted and there is none.
     """
     if entry.format == "kaggle_3m":
-        return read_kaggle_patient(entry.folder, with_mask=with_mask)
+        return read_kaggle_patient(entry.folder, with_mask=with_mask, spacing_mm=entry.spacing_mm)
     # Here, because reading TIFFs should not wait for nibabel.
     from wcr_med.volumes.nifti import read_nifti
 
@@ -104,7 +106,9 @@ def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
     if config.format == "kaggle_3m":
         pairs = list_slices(folder)
         files = [path for pair in pairs for path in pair if path is not None]
-        return PatientEntry(patient_id, institution, tuple(sorted(files)), "kaggle_3m", folder)
+        return PatientEntry(
+            patient_id, institution, tuple(sorted(files)), "kaggle_3m", folder, spacing_mm=config.spacing_mm
+        )
     channels = tuple(_only_match(folder, pattern, "data.nifti.channels") for pattern in config.nifti.channels)
     label = _label(folder, config.nifti)
     files = [*channels, *([] if label is None else [label])]

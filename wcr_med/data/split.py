@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from wcr_med.config import SplitConfig
+from wcr_med.config import ALL_SITES, SplitConfig
 from wcr_med.data.index import PatientEntry
+from wcr_med.data.sites import Site, institutions_of, sites
 from wcr_med.errors import UserError
 from wcr_med.files import read_json, sha256_of_json, write_json
 
@@ -26,7 +27,7 @@ class Split:
     Attributes:
         train: patient ids, sorted; `validation` and `test` likewise.
         seed: what drew it.
-        method: "holdout", or "fold 2 of 5" (folds count from 1 here, as people do).
+        method: "holdout", "fold 2 of 5" (folds count from 1 here, as people do), or "institution CS left out".
 
     Raises:
         UserError: a patient stands twice.
@@ -102,26 +103,30 @@ def make_split(entries: Sequence[PatientEntry], config: SplitConfig) -> Split:
 
     Hold-out: every part gets each institution's share of patients, by largest remainders. Folds: the test patients are
     one fold of scikit-learn's StratifiedGroupKFold, so over all folds each patient tests once; institutions with fewer
-    patients than folds count as one. Validation patients are drawn from the rest by the hold-out rule. The order of
-    `entries` does not matter.
+    patients than folds count as one. Leave-one-institution-out: the test patients are those of one site, see
+    `wcr_med.data.sites`. Validation patients are drawn from the rest by the hold-out rule. The order of `entries` does
+    not matter.
 
     Args:
         entries: the patients; their institution is used, their files are not read.
         config: how many, and the seed.
 
     Raises:
-        UserError: a patient stands twice, or there are too few for the configuration.
+        UserError: a patient stands twice, there are too few for the configuration, there is no such institution, or
+            the configuration stands for several partitions (`SplitConfig.in_turn`).
     """
-    institutions = {
-        entry.patient_id: entry.institution for entry in sorted(entries, key=lambda entry: entry.patient_id)
-    }
-    if len(institutions) != len(entries):
-        twice = [name for name, count in Counter(entry.patient_id for entry in entries).items() if count > 1]
-        raise UserError(f"patient {min(twice)} stands twice in the index; remove one of its folders")
+    institutions = institutions_of(entries)
     rng = np.random.default_rng(config.seed)
-    if config.folds:
+    if config.in_turn:
+        raise UserError(
+            "split.fold is null or split.leave_out is all, which stands for every partition in turn: `wcr-med run` does"
+            " that; for one partition give its own run folder, such as --out OUT/folds/0, or name it in the split"
+        )
+    if config.leave_out is not None:
+        test, method = _site(sites(entries, config), config)
+    elif config.folds:
         test = _fold(institutions, config)
-        method = f"fold {config.fold + 1} of {config.folds}"
+        method = f"fold {(config.fold or 0) + 1} of {config.folds}"
     else:
         _require(
             len(institutions) > config.test_patients, len(institutions), "split.test_patients", config.test_patients
@@ -138,6 +143,21 @@ def make_split(entries: Sequence[PatientEntry], config: SplitConfig) -> Split:
         seed=config.seed,
         method=method,
     )
+
+
+def _site(found: Sequence[Site], config: SplitConfig) -> tuple[set[str], str]:
+    """The patients of the site that is left out, and the method in words."""
+    for site in found:
+        if site.name == config.leave_out:
+            return set(site.patient_ids), f"{site.label} left out"
+        if config.leave_out in site.institutions:
+            raise UserError(
+                f"split.leave_out is {config.leave_out}, which has fewer than split.institution_min"
+                f" {config.institution_min} patients and belongs to the site {site.name}; set split.leave_out to"
+                f" {site.name}, or lower split.institution_min"
+            )
+    there = ", ".join(site.name for site in found)
+    raise UserError(f"split.leave_out is {config.leave_out}: no such institution; there are {there}, or {ALL_SITES}")
 
 
 def _require(enough: bool, n_patients: int, field: str, value: int) -> None:
@@ -176,4 +196,4 @@ def _fold(institutions: dict[str, str], config: SplitConfig) -> set[str]:
         # "few patients" may be fewer than folds; that is why they are one stratum.
         warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
         folds = [test_places for _, test_places in splitter.split(patient_ids, strata, groups=patient_ids)]
-    return {patient_ids[place] for place in folds[config.fold]}
+    return {patient_ids[place] for place in folds[config.fold or 0]}

@@ -107,15 +107,18 @@ def list_slices(folder: Path) -> tuple[SlicePair, ...]:
     return tuple(scan.slices.values())
 
 
-def read_kaggle_patient(folder: Path, *, with_mask: bool) -> Volume:
+def read_kaggle_patient(
+    folder: Path, *, with_mask: bool, spacing_mm: tuple[float, float, float] | None = None
+) -> Volume:
     """Read all slices of one patient.
 
     Args:
         folder: the patient's folder; its name gives the patient id.
         with_mask: read the masks too; then every slice needs one.
+        spacing_mm: between slices, rows and columns, positive: the TIFFs hold none, so the user says it, or nobody.
 
     Returns:
-        A volume with uint8 RGB images (pre-contrast, FLAIR, post-contrast); the TIFFs hold no spacing.
+        A volume with uint8 RGB images (pre-contrast, FLAIR, post-contrast).
 
     Raises:
         FileError: a file is missing, damaged, of another type or size, or a mask holds other values than 0 and 255.
@@ -137,7 +140,7 @@ def read_kaggle_patient(folder: Path, *, with_mask: bool) -> Volume:
         patient_id=patient_and_institution(folder.absolute().name)[0],
         image_SHWC=np.stack(images),
         mask_SHW=np.stack(masks) if with_mask else None,
-        spacing_mm=None,
+        spacing_mm=spacing_mm,
         names=tuple(pair.image.stem for pair in pairs),
         nifti=None,
     )
