@@ -17,6 +17,7 @@ from wcr_med.report.clinical.card_document import (
     QuantitativeAnalyses,
 )
 from wcr_med.report.clinical.inputs import ReportInputs
+from wcr_med.report.clinical.limits import limitations
 
 __all__ = ["ModelCard", "model_card"]
 
@@ -65,7 +66,7 @@ def model_card(inputs: ReportInputs, analysis: Analysis) -> ModelCard:
             conflicts=_stated(card.conflicts),
         ),
         caveats=Caveats(
-            known=facts.limitations(inputs, analysis), stated=_stated(card.limitations), notes=tuple(inputs.notes)
+            known=limitations(inputs, analysis), stated=_stated(card.limitations), notes=tuple(inputs.notes)
         ),
     )
 

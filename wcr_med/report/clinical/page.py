@@ -27,6 +27,7 @@ from wcr_med.report.clinical.crosswalk import Guideline, Item
 from wcr_med.report.clinical.drawing import Figures
 from wcr_med.report.clinical.gallery import GalleryCase
 from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
+from wcr_med.report.clinical.limits import limitations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ def _sentences(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
         "deployment_answer": facts.deployment_answer(analysis),
         "harm_sentence": facts.harm_sentence(analysis),
         "calibration_shift": facts.calibration_shift(analysis),
-        "limits": facts.limitations(inputs, analysis),
+        "limits": limitations(inputs, analysis),
         "configuration": yaml.safe_dump(dict(inputs.configuration), sort_keys=False, allow_unicode=True),
         "tolerances": formats.listed([f"{tolerance:g}" for tolerance in statistics.tolerances_px]),
     }

@@ -1,0 +1,51 @@
+"""What the figures of a report cannot tell."""
+
+import math
+
+from wcr_med.report.analysis.document import Analysis
+from wcr_med.report.clinical.formats import counted
+from wcr_med.report.clinical.inputs import ReportInputs
+
+
+def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
+    """What the figures cannot tell, from the facts of this run."""
+    sentences = [
+        "Research software: no part of this evaluation replaces a clinical study, and nothing here is validated for use"
+        " on patients."
+    ]
+    if inputs.phantom:
+        sentences.append("All images are made up. The figures test the software; they say nothing about patients.")
+    if inputs.design == "leave-one-institution-out":
+        sentences.append(
+            "Every institution was tested by a network that saw none of its patients, but all of them belong"
+            " to one data set, drawn up in one way."
+        )
+    else:
+        sentences.append(
+            "Test patients come from the same data set as training patients. On other scanners, protocols and"
+            " populations the figures may be lower."
+        )
+    sentences.append(
+        f"{counted(analysis.n_patients, 'test patient')}: rare failures may not be among them, and subgroups are small."
+    )
+    sentences.append(
+        "Intervals tell how the figures vary over patients. They do not hold the variation from training again"
+        " with another seed."
+    )
+    if any(math.isnan(row.pixel_mm) for row in inputs.dense.result.rows):
+        sentences.append(
+            "The images do not tell their spacing, so distances are in pixels, with one slice as one pixel, and"
+            " volumes in voxels."
+        )
+    if not inputs.card.annotator_agreement:
+        sentences.append(
+            "How well human readers agree on these images is not stated, so a Dice cannot be set against what"
+            " people reach."
+        )
+    if not inputs.robustness:
+        sentences.append("Robustness to disturbed images was not measured.")
+    if not any(analysis.deployment.values()):
+        sentences.append("No exported file was measured; the figures are of the network in PyTorch.")
+    if analysis.statistics.multiplicity:
+        sentences.append("Many comparisons are made; only the verdict of non-inferiority was planned before the run.")
+    return tuple(sentences)
