@@ -96,10 +96,23 @@ def test_a_folder_that_is_no_run(make_folder, tmp_path):
         side_by_side_stage(make_folder("a", A), tmp_path / "nothing", tmp_path / "out")
 
 
-def test_folds_that_were_not_run(make_folder, tmp_path):
-    write_config(tmp_path / "b", folds=2, fold=None)
-    with pytest.raises(UserError, match="asks for folds, but it holds none"):
+@pytest.mark.parametrize(("split", "where"), [({"folds": 2, "fold": None}, "folds/1"), ({"leave_out": "all"}, "folds")])
+def test_folds_that_were_not_run(make_folder, tmp_path, split, where):
+    write_config(tmp_path / "b", **split)
+    if "folds" in split:
+        write_part(tmp_path / "b" / "folds" / "0", {"p1": 0})
+    with pytest.raises(UserError, match=f"{where}: was not run yet"):
         side_by_side_stage(make_folder("a", A), tmp_path / "b", tmp_path / "out")
+
+
+def test_institutions_in_turn_are_pooled(make_folder, tmp_path):
+    run = tmp_path / "sites"
+    write_config(run, leave_out="all")
+    for site, shifts in (("CS", {"p1": 0, "p2": 1}), ("DU", {"p3": 2})):
+        split = split_of(shifts, method=f"institution {site} left out")
+        write_part(run / "folds" / site, shifts, split=split)
+    side_by_side_stage(make_folder("a", A), run, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "compare.json")["n_common"] == 3
 
 
 def test_an_evaluation_of_another_split_is_refused(make_folder, tmp_path):

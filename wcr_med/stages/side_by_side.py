@@ -67,13 +67,18 @@ def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
 
 
 def _part_folders(folder: Path, config: Config) -> list[Path]:
-    """The run itself, or its folds in order."""
+    """The run itself, or its folds in order. The images are not looked at, so a run can be compared without them."""
     if not config.split.in_turn:
         return [folder]
-    folds = [path for path in (folder / "folds").glob("*") if (path / "split.json").is_file()]
-    if not folds:
-        raise UserError(f"{folder}: its configuration asks for folds, but it holds none; run `wcr-med run` first")
-    return sorted(folds, key=lambda path: (not path.name.isdigit(), path.name.zfill(9)))
+    if config.split.leave_out is None:
+        folds = [folder / "folds" / str(number) for number in range(config.split.folds)]
+    else:
+        folds = sorted(path for path in (folder / "folds").glob("*") if path.is_dir() and not path.name.isdigit())
+    missing = [fold for fold in folds if not (fold / "split.json").is_file()]
+    if missing or not folds:
+        where = missing[0] if missing else folder / "folds"
+        raise UserError(f"{where}: was not run yet, and the configuration asks for every fold; run `wcr-med run` first")
+    return folds
 
 
 def _load_part(folder: Path, config: Config, network: str) -> tuple[EvaluationResult, Split]:
