@@ -46,9 +46,28 @@ ModelOption = Annotated[
 
 @app.command()
 def run(
-    out: OutOption, config: ConfigOption = None, assignments: SetOption = None, dry_run: DryRunOption = False
+    out: OutOption,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validate: every patient is tested once, by a network that never saw it.",
+            show_default=False,
+        ),
+    ] = None,
+    leave_one_institution_out: Annotated[
+        bool,
+        typer.Option("--leave-one-institution-out", help="Test each institution with a network trained on the others."),
+    ] = False,
+    show_leak: Annotated[
+        bool,
+        typer.Option("--show-leak", help="Also train on a split of slices, as a warning of what that would claim."),
+    ] = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Do the whole job: check the data, train, prune, evaluate on unseen patients, export to ONNX, summarise.
+    """Do the whole job: check the data, train, prune, evaluate on unseen patients, export to ONNX, report.
 
     Stages that are done already are kept, so an interrupted run goes on where it stopped.
 
@@ -57,12 +76,16 @@ def run(
     from wcr_med.stages.run import plan, run_stages
     from wcr_med.stages.workspace import open_workspace
 
-    workspace = open_workspace(out, config_path=config, assignments=assignments or ())
+    if folds is not None and leave_one_institution_out:
+        raise UserError("--folds and --leave-one-institution-out exclude each other; give one of them")
+    chosen = [] if folds is None else [f"split.folds={folds}", "split.fold=null", "split.leave_out=null"]
+    chosen += ["split.folds=0", "split.fold=0", "split.leave_out=all"] if leave_one_institution_out else []
+    workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
         typer.echo(plan(workspace))
         return
-    run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]))
-    typer.echo(f"Done. Read {out / 'summary.md'}; the ONNX files are in {out / 'export'}.")
+    run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]), show_leak=show_leak)
+    typer.echo(f"Done. Open {out / 'report' / 'report.html'}.")
 
 
 @app.command()
@@ -278,6 +301,52 @@ def compare(
     typer.echo(
         compare_stage(comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command)
     )
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The run folder; with --compare two of them.", show_default=False),
+    ] = None,
+    compare_runs: Annotated[
+        bool, typer.Option("--compare", help="Set two runs side by side on the patients that both tested.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="With --compare: the folder to write.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="With --compare: the network of each run; default: the one of its pruning.sparsity."),
+    ] = None,
+    assignments: SetOption = None,
+) -> None:
+    """Write the clinical-style report of a finished run into its folder: one page, tables, masks. Needs no network.
+
+    Sections report, card and evaluation of the configuration may be changed with --set; nothing is predicted.
+
+    Example: wcr-med report runs/lgg --set "card.intended_use=Research on pruning"
+
+    Example: wcr-med report --compare runs/a runs/b -o runs/a-against-b
+    """
+    folders = runs or []
+    if compare_runs:
+        from wcr_med.stages.side_by_side import side_by_side_stage
+
+        if len(folders) != 2 or out is None:
+            raise UserError("report --compare: give two run folders and --out for the result")
+        typer.echo(side_by_side_stage(folders[0], folders[1], out, model=model))
+        return
+    if len(folders) != 1:
+        raise UserError("report: give one run folder; or two of them with --compare")
+    if out is not None or model is not None:
+        raise UserError("--out and --model belong to --compare; the report of one run is written into its folder")
+    from wcr_med.stages.report import report_stage
+    from wcr_med.stages.workspace import open_workspace
+
+    workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
+    typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Prune the dense network once."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,25 @@ def check_pruning(config: PruningConfig) -> None:
     """
     require_score(config.score, config.cost_weight)
     require_repair(config.repair)
-    for field, sparsity in [("sparsity", config.sparsity), *(("ladder", rung) for rung in config.ladder)]:
+    fields = [("sparsity", config.sparsity)]
+    fields += [("also", sparsity) for sparsity in config.also] + [("ladder", rung) for rung in config.ladder]
+    for field, sparsity in fields:
         if sparsity > 1 - config.layer_floor:
             raise UserError(
                 f"pruning.{field} is {sparsity:g}, but pruning.layer_floor {config.layer_floor:g} leaves at most"
                 f" {1 - config.layer_floor:g}; lower one of them"
             )
+
+
+def pruned_sparsities(config: PruningConfig) -> tuple[float, ...]:
+    """`pruning.sparsity` and `pruning.also`, each once, rising."""
+    return tuple(sorted({config.sparsity, *config.also}))
+
+
+def at_sparsity(workspace: Workspace, sparsity: float) -> Workspace:
+    """The same run folder, with another `pruning.sparsity`."""
+    pruning = workspace.config.pruning.model_copy(update={"sparsity": sparsity})
+    return replace(workspace, config=workspace.config.model_copy(update={"pruning": pruning}))
 
 
 def prune_stage(workspace: Workspace) -> str:
@@ -63,7 +77,7 @@ def prune_stage(workspace: Workspace) -> str:
     name = pruned_name(config.sparsity)
     target = workspace.model_path(name)
     key: dict[str, Any] = {
-        "pruning": config.model_dump(mode="json", exclude={"ladder"}),
+        "pruning": config.model_dump(mode="json", exclude={"ladder", "also"}),
         "threshold": workspace.config.evaluation.threshold,
         "data": patients.data_hash,
         "sampling": [workspace.config.seed, workspace.config.training.other_per_tumour],

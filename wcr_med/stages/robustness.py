@@ -15,6 +15,7 @@ from wcr_med.evaluation.robustness import UNDISTURBED, Networks, RobustnessResul
 from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
+from wcr_med.stages.prune import pruned_sparsities
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
@@ -79,8 +80,7 @@ def load_robustness(path: Path) -> RobustnessResult:
 
 def network_names(workspace: Workspace) -> list[str]:
     """The dense network, and the pruned ones of the run by rising sparsity; each once."""
-    pruning = workspace.config.pruning
-    return [DENSE, *dict.fromkeys(pruned_name(sparsity) for sparsity in sorted({pruning.sparsity, *pruning.also}))]
+    return [DENSE, *(pruned_name(sparsity) for sparsity in pruned_sparsities(workspace.config.pruning))]
 
 
 def choose_patients(entries: Sequence[PatientEntry], n: int, *, seed: int) -> tuple[PatientEntry, ...]:

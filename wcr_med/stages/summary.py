@@ -1,15 +1,11 @@
 """Gather what the stages wrote into summary.json, summary.md and two figures."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from wcr_med.artefacts import ModelArtefact
 from wcr_med.data.phantom import is_phantom
 from wcr_med.evaluation import EvaluationResult, compare_paired
 from wcr_med.files import read_json
-from wcr_med.models import SparsityReport
-from wcr_med.models import sparsity as measure_sparsity
 from wcr_med.provenance import provenance
 from wcr_med.report.document import (
     DataSummary,
@@ -23,9 +19,9 @@ from wcr_med.report.document import (
 from wcr_med.report.figures import draw_patients, draw_sparsity, load_cases
 from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summary
 from wcr_med.stages.export import manifest_path
+from wcr_med.stages.facts import NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.ladder import repairs, rung_folder
-from wcr_med.stages.networks import open_model
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 
@@ -41,13 +37,12 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
     dense_result, pruned_result = (
         EvaluationResult.load(workspace.evaluation_folder(name) / "metrics.json") for name in (DENSE, pruned_id)
     )
-    ladder = _ladder(workspace)
+    ladder = ladder_rows(workspace)
     draw_sparsity(ladder, (out / SPARSITY_FIGURE).with_suffix(""))
     kept = workspace.evaluation_folder(pruned_id)
     draw_patients(load_cases(pruned_result, patients.entries, kept), (out / PATIENTS_FIGURE).with_suffix(""))
 
-    dense, dense_report = _open(workspace, DENSE)
-    pruned, pruned_report = _open(workspace, pruned_id)
+    dense, pruned = (NetworkFacts.load(workspace.evaluation_folder(name)) for name in (DENSE, pruned_id))
     document = SummaryDocument(
         title=f"Pruning {config.model.name} to {100 * config.pruning.sparsity:.6g} % sparsity",
         command=command,
@@ -55,41 +50,41 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
         model=ModelSummary(
             name=config.model.name,
             features=config.model.features,
-            n_all=dense_report.n_all,
-            n_prunable=dense_report.n_prunable,
+            n_all=dense.n_all,
+            n_prunable=dense.n_prunable,
             grid=(config.preprocess.height, config.preprocess.width),
         ),
         training=_training(dense),
         dense=NetworkSummary.from_result(
             dense_result,
             name=DENSE,
-            sparsity_prunable=dense_report.sparsity_prunable,
-            sparsity_all=dense_report.sparsity_all,
+            sparsity_prunable=dense.sparsity_prunable,
+            sparsity_all=dense.sparsity_all,
         ),
         pruned=NetworkSummary.from_result(
             pruned_result,
             name=pruned_id,
-            sparsity_prunable=pruned_report.sparsity_prunable,
-            sparsity_all=pruned_report.sparsity_all,
-            repair=tuple(name for name in config.pruning.repair if _step(pruned, name) is not None),
-            retrained_epochs=(_step(pruned, "finetune") or {}).get("epochs", 0),
+            sparsity_prunable=pruned.sparsity_prunable,
+            sparsity_all=pruned.sparsity_all,
+            repair=pruned.repair,
+            retrained_epochs=pruned.retrained_epochs,
         ),
         paired=compare_paired(dense_result, pruned_result, config.evaluation, seed=config.seed),
         ladder=ladder,
         export=_export(workspace, pruned_id),
         provenance=provenance(seed=config.seed),
         threshold_source="validation" if config.evaluation.threshold == "auto" else "configuration",
-        notes=_notes(workspace, dense),
+        notes=run_notes(workspace, [dense.provenance.get("commit")]),
     )
     write_summary(out, document)
 
 
-def _open(workspace: Workspace, name: str) -> tuple[ModelArtefact, SparsityReport]:
-    model, artefact = open_model(workspace, name)
-    return artefact, measure_sparsity(model)
+def ladder_rows(workspace: Workspace) -> tuple[LadderRow, ...]:
+    """The scores of `pruning.ladder`, each sparsity as pruned and repaired.
 
-
-def _ladder(workspace: Workspace) -> tuple[LadderRow, ...]:
+    Raises:
+        UserError: a rung has not been scored.
+    """
     return tuple(
         LadderRow.from_result(
             EvaluationResult.load(rung_folder(workspace, sparsity, repaired=bool(repair)) / "metrics.json"),
@@ -101,12 +96,8 @@ def _ladder(workspace: Workspace) -> tuple[LadderRow, ...]:
     )
 
 
-def _step(artefact: ModelArtefact, name: str) -> Mapping[str, Any] | None:
-    return next((step for step in artefact.history if step["step"] == name), None)
-
-
-def _training(dense: ModelArtefact) -> TrainingSummary:
-    step = _step(dense, "train")
+def _training(dense: NetworkFacts) -> TrainingSummary:
+    step = dense.step("train")
     assert step is not None  # the train stage wrote it
     return TrainingSummary(
         regularizer=step["regularizer"]["name"],
@@ -161,7 +152,13 @@ def _export(workspace: Workspace, name: str) -> ExportSummary:
     )
 
 
-def _notes(workspace: Workspace, dense: ModelArtefact) -> tuple[str, ...]:
+def run_notes(workspace: Workspace, commits: Sequence[str | None]) -> tuple[str, ...]:
+    """Sentences that a reader of the run must know.
+
+    Args:
+        workspace: its audit is read, where there is one.
+        commits: at which each dense network was trained.
+    """
     notes = []
     audit_path = workspace.out / "audit.json"
     if audit_path.exists():
@@ -169,7 +166,8 @@ def _notes(workspace: Workspace, dense: ModelArtefact) -> tuple[str, ...]:
         if warnings:
             notes.append(f"the audit of the images has {warnings} warnings; see audit.json")
     # Finished stages are kept, so the code that trained need not be the code that writes this.
-    trained, now = dense.provenance.get("commit"), provenance(seed=None)["commit"]
-    if trained != now:
-        notes.append(f"the dense network was trained at commit {trained or 'unknown'}; the provenance below is later")
+    now = provenance(seed=None)["commit"]
+    if earlier := [commit for commit in dict.fromkeys(commits) if commit != now]:
+        named = ", ".join(commit or "unknown" for commit in earlier)
+        notes.append(f"the dense network was trained at commit {named}; the provenance below is later")
     return tuple(notes)

@@ -1,0 +1,171 @@
+"""Gather what the other stages stored, and write the report of it. No network is opened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from wcr_med.config import Config
+from wcr_med.data.attributes import read_attributes
+from wcr_med.data.phantom import is_phantom
+from wcr_med.evaluation import EvaluationResult
+from wcr_med.evaluation.pool import pool_results
+from wcr_med.evaluation.robustness import RobustnessResult, pool_robustness
+from wcr_med.provenance import provenance
+from wcr_med.report.clinical.inputs import Deployment, Design, Leak, Network, Partition, ReportInputs
+from wcr_med.report.clinical.write import write_report
+from wcr_med.stages.deployment import load_deployments
+from wcr_med.stages.facts import NetworkFacts
+from wcr_med.stages.folds import fold_workspaces
+from wcr_med.stages.inputs import Patients, open_patients
+from wcr_med.stages.leak import leak_path, load_leak
+from wcr_med.stages.robustness import load_robustness, network_names, robustness_path
+from wcr_med.stages.summary import ladder_rows, run_notes
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+
+_HONEST = ("dice_patient", "f1_pooled", "dice_slice_tumour")
+
+
+def report_stage(workspace: Workspace, *, command: str | None = None) -> str:
+    """Write the report of a run, or of all its folds, into `report/`. Always done anew: it only reads.
+
+    Args:
+        workspace: of the whole run; of a cross-validation the folder that holds `folds/`.
+        command: what was typed, for the report.
+
+    Returns:
+        A line for the user that names the page.
+
+    Raises:
+        UserError: a stage has not been run, or what it left does not fit; the message names the file.
+    """
+    inputs = collect_inputs(workspace, command=command)
+    page = write_report(inputs, workspace.out / "report")
+    return f"report: {len(inputs.dense.result.rows)} patients, {len(inputs.networks)} networks; open {page}"
+
+
+def collect_inputs(workspace: Workspace, *, command: str | None = None) -> ReportInputs:
+    """Everything that the report of a run is made of.
+
+    Raises:
+        UserError: see `report_stage`.
+    """
+    parts = fold_workspaces(workspace)
+    patients = [open_patients(part) for part in parts]
+    config, entries = workspace.config, patients[0].entries
+    names = network_names(workspace)
+    networks = tuple(_network(workspace, parts, patients, name) for name in names)
+    dense = [NetworkFacts.load(part.evaluation_folder(DENSE)) for part in parts]
+    return ReportInputs(
+        title=f"{config.model.name}, pruned to {100 * config.pruning.sparsity:.6g} % sparsity",
+        command=command,
+        design=_design(config),
+        source="a phantom made by this package" if is_phantom(config.data.root) else f"{config.data.format} layout",
+        phantom=is_phantom(config.data.root),
+        networks=networks,
+        primary=pruned_name(config.pruning.sparsity),
+        entries={entry.patient_id: entry for entry in entries},
+        attributes=read_attributes(entries, config.data.root),
+        partitions=tuple(_partition(part, found, names) for part, found in zip(parts, patients, strict=True)),
+        architecture=_architecture(config, dense),
+        ladder=ladder_rows(workspace) if len(parts) == 1 else (),
+        robustness=_robustness(parts),
+        leak=_leak(workspace, networks[0].result),
+        card=config.card,
+        settings=config.report,
+        evaluation=config.evaluation,
+        configuration=config.model_dump(mode="json"),
+        provenance=provenance(seed=config.seed),
+        notes=run_notes(workspace, [facts.provenance.get("commit") for facts in dense]),
+    )
+
+
+def _design(config: Config) -> Design:
+    if config.split.leave_out is not None:
+        return "leave-one-institution-out"
+    return "cross-validation" if config.split.folds else "hold-out"
+
+
+def _network(workspace: Workspace, parts: Sequence[Workspace], patients: Sequence[Patients], name: str) -> Network:
+    config = workspace.config
+    folders = [part.evaluation_folder(name) for part in parts]
+    results = [EvaluationResult.load(folder / "metrics.json") for folder in folders]
+    facts = [NetworkFacts.load(folder) for folder in folders]
+    return Network(
+        name=name,
+        sparsity_prunable=sum(one.sparsity_prunable for one in facts) / len(facts),
+        sparsity_all=sum(one.sparsity_all for one in facts) / len(facts),
+        n_prunable=facts[0].n_prunable,
+        n_all=facts[0].n_all,
+        repair=facts[0].repair,
+        retrained_epochs=facts[0].retrained_epochs,
+        result=results[0] if len(results) == 1 else pool_results(results, config=config.evaluation, seed=config.seed),
+        folders={
+            patient_id: folder
+            for folder, found in zip(folders, patients, strict=True)
+            for patient_id in found.split.test
+        },
+        deployment=_deployment(parts, name),
+    )
+
+
+def _deployment(parts: Sequence[Workspace], name: str) -> tuple[Deployment, ...]:
+    """Of the first fold that exported; the file of every fold has the same shape."""
+    return next((found for part in parts if (found := load_deployments(part.out, name))), ())
+
+
+def _partition(workspace: Workspace, patients: Patients, names: Sequence[str]) -> Partition:
+    split = patients.split
+    thresholds = {
+        name: EvaluationResult.load(workspace.evaluation_folder(name) / "metrics.json").threshold for name in names
+    }
+    return Partition(
+        name="hold-out" if split.method == "holdout" else split.method,
+        parts={"train": split.train, "validation": split.validation, "test": split.test},
+        split_hash=split.hash,
+        thresholds=thresholds,
+    )
+
+
+def _architecture(config: Config, dense: Sequence[NetworkFacts]) -> tuple[tuple[str, str], ...]:
+    trained: list[Any] = [facts.step("train") or {} for facts in dense]
+    first = trained[0]
+    minutes = sum(step.get("seconds", 0.0) for step in trained) / 60
+    regularizer, optimizer = first.get("regularizer", {}), first.get("optimizer", {})
+    strength = regularizer.get("strength")
+    name = regularizer.get("name", config.regularizer.name)
+    robust = optimizer.get("robust", "none")
+    folds = f" in all, {len(trained)} trainings" if len(trained) > 1 else ""
+    grid = f"{config.preprocess.height} x {config.preprocess.width}"
+    epochs = ", ".join(dict.fromkeys(str(step.get("epochs_run", config.training.epochs)) for step in trained))
+    return (
+        ("Network", f"{config.model.name}, {config.model.features} features, {config.model.in_channels} channels"),
+        ("Grid", f"{grid} pixels, {'cropped to the head' if config.preprocess.crop == 'head' else 'whole slice'}"),
+        ("Regularizer", name if strength is None or name == "none" else f"{name}, strength {strength:g}"),
+        (
+            "Loss",
+            f"soft Dice over the {config.loss.dice_over} (weight {config.loss.dice:g}), cross-entropy"
+            f" (weight {config.loss.cross_entropy:g})",
+        ),
+        (
+            "Optimizer",
+            f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, weight decay"
+            f" {config.optimizer.weight_decay:g}" + ("" if robust == "none" else f", {robust}"),
+        ),
+        ("Training", f"{epochs} epochs of batches of {config.training.batch_size}, {minutes:.0f} minutes{folds}"),
+        ("Seed", str(config.seed)),
+    )
+
+
+def _robustness(parts: Sequence[Workspace]) -> RobustnessResult | None:
+    """Of all folds that measured it; `None` where none did."""
+    found = [load_robustness(robustness_path(part)) for part in parts if robustness_path(part).exists()]
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else pool_robustness(found)
+
+
+def _leak(workspace: Workspace, dense: EvaluationResult) -> Leak | None:
+    path = leak_path(workspace)
+    if not path.exists():
+        return None
+    honest = {name: dense.value(name) for name in _HONEST if name in dense.averages}
+    return load_leak(path, honest=honest)
