@@ -163,3 +163,18 @@ def test_real_patients(lgg_root: Path) -> None:
     assert len(entries) >= 10
     assert len({entry.patient_id for entry in entries}) == len(entries)
     assert {entry.institution for entry in entries} <= {"CS", "DU", "EZ", "FG", "HT"}
+
+
+def test_declared_spacing_reaches_the_volume(tmp_path: Path) -> None:
+    folder = add_patient(tmp_path, "TCGA_CS_4942_19970222")
+    assert load_volume(index_patients(DataConfig(root=tmp_path))[0]).spacing_mm is None
+    (entry,) = index_patients(DataConfig(root=tmp_path, spacing_mm=(6.0, 0.5, 2.0)))
+    volume = load_volume(entry)
+    assert entry.folder == folder
+    assert volume.spacing_mm == (6.0, 0.5, 2.0)
+    assert load_volume(entry, with_mask=False).spacing_mm == (6.0, 0.5, 2.0)
+
+
+def test_spacing_of_nifti_is_in_its_files_and_cannot_be_declared(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="hold their own spacing: set it to null"):
+        DataConfig(root=tmp_path, format="nifti", spacing_mm=(1.0, 1.0, 1.0))

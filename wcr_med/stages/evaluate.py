@@ -8,7 +8,7 @@ from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.evaluation.stored import clear_predictions, mask_path, probability_path
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
-from wcr_med.stages.inputs import Patients, open_patients
+from wcr_med.stages.inputs import Patients, declared_spacing, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
@@ -39,6 +39,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
             "seed": workspace.config.seed,
             "split": patients.split.hash,
             "data": patients.data_hash,
+            **declared_spacing(workspace),
         },
         inputs=[path],
         outputs=[

@@ -38,9 +38,15 @@ def open_patients(workspace: Workspace) -> Patients:
     """Index the data and make the split, or read back the one this folder already has.
 
     Raises:
-        UserError: the data cannot be indexed, or the saved split belongs to other settings or other patients.
+        UserError: the data cannot be indexed, the saved split belongs to other settings or other patients, or the
+            folder holds a study of several folds.
     """
     config = workspace.config
+    if (workspace.out / "folds").is_dir() and not config.split.in_turn:
+        raise UserError(
+            f"{workspace.out}: holds the folds of a study, and this configuration is of one partition; choose another"
+            " --out, or one of its folds"
+        )
     ensure_phantom(config.data)
     entries = index_patients(config.data)
     split = make_split(entries, config.split)
@@ -53,6 +59,15 @@ def open_patients(workspace: Workspace) -> Patients:
     else:
         split.save(workspace.split_path)
     return Patients(entries=entries, split=split, data_hash=content_hash(entries))
+
+
+def declared_spacing(workspace: Workspace) -> dict[str, list[float]]:
+    """What `data.spacing_mm` adds to the key of a stage that measures distances or volumes; nothing where it is null.
+
+    No weight depends on it, so it is no part of the data's hash, and a change of it scores again but does not train.
+    """
+    spacing_mm = workspace.config.data.spacing_mm
+    return {} if spacing_mm is None else {"spacing_mm": list(spacing_mm)}
 
 
 def ensure_phantom(config: DataConfig) -> None:

@@ -11,7 +11,7 @@ from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
 from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.pruning import Measured, repair_in_words
-from wcr_med.stages.inputs import Patients, open_cache, open_patients
+from wcr_med.stages.inputs import Patients, declared_spacing, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_predictor, require_model
 from wcr_med.stages.prune import check_pruning, measure_dense, pruned_copy
 from wcr_med.stages.threshold import with_threshold
@@ -74,6 +74,7 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tupl
         "evaluation": config.evaluation.model_dump(mode="json"),
         "split": patients.split.hash,
         "data": patients.data_hash,
+        **declared_spacing(workspace),
     }
 
 

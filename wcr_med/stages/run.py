@@ -12,7 +12,7 @@ from wcr_med.regularizers import strength_and_schedule
 from wcr_med.stages.deployment import deployment_stage
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
-from wcr_med.stages.folds import fold_workspaces
+from wcr_med.stages.folds import fold_workspaces, run_folds
 from wcr_med.stages.inputs import check_data
 from wcr_med.stages.ladder import ladder_stage
 from wcr_med.stages.leak import leak_stage
@@ -21,7 +21,7 @@ from wcr_med.stages.report import report_stage
 from wcr_med.stages.robustness import network_names, robustness_stage
 from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name, save_config
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +44,11 @@ def run_stages(workspace: Workspace, *, command: str | None = None, show_leak: b
     if workspace.config.export.accelerate:
         require_accelerator()  # not after hours of training
     check_data(workspace)
-    parts = fold_workspaces(workspace)
-    if not (workspace.out / "config.yaml").exists():
-        save_config(workspace)  # now, so that an interrupted study goes on without --config
-    for number, part in enumerate(parts, start=1):
-        if len(parts) > 1:
-            log.info("fold %d of %d: %s", number, len(parts), part.out)
-        _run_part(part, ladder=len(parts) == 1, export=number == 1)
-    save_config(workspace)
+    in_turn = workspace.config.split.in_turn
+    run_folds(workspace, lambda part, number: _run_part(part, ladder=not in_turn, export=number == 0))
     if show_leak:
-        log.info(leak_stage(workspace))
-    if len(parts) == 1:
+        log.warning(leak_stage(workspace))
+    if not in_turn:
         summary_stage(workspace, command=command)
     log.info(report_stage(workspace, command=command))
 

@@ -17,7 +17,6 @@ from wcr_med.augment import build_augmenter
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import TrainingLoader
-from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.files import explain_os_errors
 from wcr_med.optimizers import learning_rate
@@ -32,6 +31,7 @@ from wcr_med.training.checkpoint import (
 )
 from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
+from wcr_med.training.parts import Parts
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 from wcr_med.training.progress import EpochRow, Progress
 from wcr_med.training.step import TrainingStep, build_step
@@ -65,7 +65,7 @@ class TrainResult:
 def train(
     model: nn.Module,
     cache: SliceCache,
-    split: Split,
+    split: Parts,
     config: Config,
     *,
     folder: Path,
@@ -84,8 +84,8 @@ def train(
 
     Args:
         model: gives logits_N1hw; initialised.
-        cache: the slices of all patients of the split.
-        split: who trains and who validates.
+        cache: the slices of all whom the split names.
+        split: who trains and who validates; patients, always, but for the warning of `wcr_med.stages.leak`.
         config: the whole run; seed, augment, loss, optimizer, training and regularizer are used here.
         folder: of this training; made if missing.
         regularizer: the one that `config.regularizer` names; `None` for none.
