@@ -67,6 +67,23 @@ def test_dry_run_prints_configuration_and_plan(wcr_med, config_path: Path, tmp_p
     assert not (tmp_path / "r").exists()
 
 
+def test_run_takes_designs_as_options(wcr_med, config_path: Path, tmp_path: Path) -> None:
+    run = ("run", "--config", config_path, "--out", tmp_path / "r")
+    code, out, _ = wcr_med(*run, "--folds", 3, "--dry-run")
+    assert code == 0
+    assert "fold: null" in out
+    assert out.count("of 3, split") == 3
+    code, out, _ = wcr_med(*run, "--set", "split.institution_min=2", "--leave-one-institution-out", "--dry-run")
+    assert code == 0
+    assert "institution CS left out" in out
+    code, _, err = wcr_med(*run, "--folds", 3, "--leave-one-institution-out", "--dry-run")
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = wcr_med("train", *run[1:], "--set", "split.folds=3", "--set", "split.fold=null")
+    assert code == 2
+    assert "stands for every partition in turn" in err
+    assert not (tmp_path / "r").exists()
+
+
 @pytest.mark.parametrize("command", ["train", "prune", "evaluate", "export"])
 def test_dry_run_of_a_station_prints_its_own_step(wcr_med, finished: Workspace, command: str) -> None:
     code, out, _ = wcr_med(command, "--out", finished.out, "--dry-run")

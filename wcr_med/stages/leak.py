@@ -23,7 +23,7 @@ from wcr_med.data.index import load_volume
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation import Predictor
-from wcr_med.evaluation.evaluate import show_progress
+from wcr_med.evaluation.patients import show_progress
 from wcr_med.evaluation.threshold import GRID, best_threshold, threshold_counts
 from wcr_med.files import read_json, sha256_of_json, write_json
 from wcr_med.metrics.averages import average_terms
