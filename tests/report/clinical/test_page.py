@@ -214,3 +214,30 @@ def test_text_from_elsewhere_is_escaped(made_up):
 class NoFigures(dict):
     def __missing__(self, name):
         return ()
+
+
+def test_folds_are_told_one_by_one(made_up):
+    """Two folds of seven test patients each, in place of the hold-out."""
+    (whole,) = made_up.partitions
+    test, others = whole.parts["test"], whole.parts["train"] + whole.parts["validation"]
+    folds = tuple(
+        dataclasses.replace(
+            whole,
+            name=f"fold {number} of 2",
+            parts={"train": others[2:], "validation": others[:2], "test": own},
+            split_hash=f"{number}" * 64,
+        )
+        for number, own in enumerate((test[:7], test[7:]), start=1)
+    )
+    inputs = dataclasses.replace(made_up, design="cross-validation", partitions=folds)
+    analysis = analyse(inputs)
+    text = render_page(inputs, analysis, figures=NoFigures(), cases=(), guidelines=crosswalk(inputs, analysis))
+    reading = Page(text).reading
+    assert "2-fold cross-validation by patient, out-of-fold predictions pooled" in reading
+    assert "each scored by a network that never saw it" in reading
+    assert "Fold by fold" in reading
+    for number, partition in enumerate(analysis.partitions, start=1):
+        assert partition.name in reading
+        assert f"{number}" * 12 in reading
+    for score in analysis.pruned.partitions:
+        assert f"{score.dice_patient.value:.3f}" in reading
