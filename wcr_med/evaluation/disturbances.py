@@ -146,7 +146,8 @@ def multiply_bias_field(image_SHWC: Array, coefficients: Array, strength: float)
 
 def bias_shape(shape: tuple[int, ...], coefficients: Array) -> Array:
     """The polynomial on a grid from -1 to 1 along each axis, scaled to run from -1 to 1; zeros where it is constant."""
-    field = np.polynomial.legendre.leggrid3d(*(np.linspace(-1, 1, size) for size in shape), coefficients)
+    slices, rows, columns = (np.linspace(-1, 1, size) for size in shape)
+    field: Array = np.polynomial.legendre.leggrid3d(slices, rows, columns, coefficients)
     low, high = field.min(), field.max()
     if high - low < 1e-9:
         return np.zeros(shape)

@@ -35,7 +35,8 @@ def measure_peak_memory(path: Path, feed: Mapping[str, Array]) -> int | None:
     """
     with tempfile.TemporaryDirectory(prefix="wcr-med-") as folder:
         inputs = Path(folder) / "feed.npz"
-        np.savez(inputs, **dict(feed))
+        named: dict[str, Any] = dict(feed)
+        np.savez(inputs, **named)
         command = [sys.executable, "-m", "wcr_med.runtime.peak_memory", str(path.resolve()), str(inputs)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
     answer = done.stdout.strip()
