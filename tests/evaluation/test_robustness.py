@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ class Patients:
     """Made-up patients; notes what was read."""
 
     def __init__(self):
-        self.volumes = {f"patient-{seed}": small_volume(n_slices=3, seed=seed) for seed in range(3)}
+        made = [replace(small_volume(n_slices=3, seed=seed), patient_id=f"patient-{seed}") for seed in range(3)]
+        self.volumes = {volume.patient_id: volume for volume in made}
         self.read = []
 
     @property
@@ -163,7 +165,7 @@ def test_bad_input_is_refused(patients):
     with pytest.raises(UserError, match="no patients"):
         measure_robustness({"dense": (corner, 0.5)}, [])
     wrong = lambda image_SHWC: np.full(image_SHWC.shape[:3], math.nan, np.float32)  # noqa: E731
-    with pytest.raises(UserError, match="patient-0, pruned-90, none 0: a probability is NaN"):
+    with pytest.raises(UserError, match="network pruned-90, none 0: probabilities with NaN"):
         measure_robustness({"dense": (corner, 0.5), "pruned-90": (wrong, 0.5)}, patients.entries)
     with pytest.raises(UserError, match="missing_channel needs FLAIR"):
         measure_robustness({"dense": (corner, 0.5)}, patients.entries, flair_channel=None)

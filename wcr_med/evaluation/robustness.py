@@ -4,17 +4,17 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from wcr_med.config import RobustnessName
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
 from wcr_med.evaluation.disturbances import UNITS, n_variants, variants
+from wcr_med.evaluation.patients import predict, reference_of
 from wcr_med.evaluation.predictors import Predictor
 from wcr_med.files import read_json, write_json
 from wcr_med.metrics.counts import count
@@ -210,19 +210,13 @@ def _measure(
 ) -> RobustnessResult:
     """One patient."""
     patient_id, volume = entry.patient_id, load_volume(entry)
-    if volume.mask_SHW is None:
-        raise UserError(f"patient {patient_id} has no reference mask; an evaluation needs one")
-    image_SHWC, mask_SHW = volume.image_SHWC, volume.mask_SHW
+    image_SHWC, mask_SHW = volume.image_SHWC, reference_of(volume)
     seen: dict[tuple[str, str, float], list[float]] = {}
 
     def score(disturbance: str, strength: float, disturbed_SHWC: Array) -> None:
+        disturbed = replace(volume, image_SHWC=disturbed_SHWC)
         for network, (predictor, threshold) in predictors.items():
-            probability_SHW = predictor(disturbed_SHWC)
-            if not np.isfinite(probability_SHW).all():
-                raise UserError(
-                    f"patient {patient_id}, {network}, {disturbance} {strength:g}: a probability is NaN or infinite;"
-                    " train or prune the network again"
-                )
+            probability_SHW = predict(predictor, disturbed, network=f"{network}, {disturbance} {strength:g}")
             dice = count(mask_SHW, binarise(probability_SHW, threshold)).dice
             seen.setdefault((network, disturbance, strength), []).append(dice)
 
