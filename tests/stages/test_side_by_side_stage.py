@@ -53,7 +53,7 @@ def test_model_names_the_network_of_both(make_folder, tmp_path):
     a, b = make_folder("a", A, network="dense"), make_folder("b", A, network="dense")
     side_by_side_stage(a, b, tmp_path / "out", model="dense")
     assert read_json(tmp_path / "out" / "compare.json")["a"]["network"] == "dense"
-    with pytest.raises(UserError, match=r"no evaluation of pruned-90; it holds dense; choose one with --model"):
+    with pytest.raises(UserError, match=r"no evaluation of pruned-90; it holds dense; run `wcr-med evaluate .*--model"):
         side_by_side_stage(a, b, tmp_path / "out2")
     assert not (tmp_path / "out2").exists()
 

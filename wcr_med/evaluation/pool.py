@@ -1,7 +1,8 @@
-"""Several evaluations of different patients as one: the folds of a cross-validation."""
+"""Averages computed anew from rows: of several folds together, or with intervals of another level."""
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wcr_med.config import EvaluationConfig
 from wcr_med.errors import UserError
@@ -53,6 +54,14 @@ def pool_results(results: Sequence[EvaluationResult], *, config: EvaluationConfi
         split_hash=hashes.pop() if len(hashes) == 1 else None,
         lesion_min_voxels=results[0].lesion_min_voxels,
     )
+
+
+def at_level(result: EvaluationResult, config: EvaluationConfig) -> EvaluationResult:
+    """The same rows with intervals of `config.confidence` and `config.resamples`; as it is where it has these."""
+    drawn = {(one.interval.confidence, one.interval.resamples) for one in result.averages.values() if one.interval}
+    if drawn <= {(config.confidence, config.resamples)}:
+        return result
+    return replace(result, averages=summarise(result.rows, config, seed=result.seed))
 
 
 def _differ(values: Sequence[int]) -> bool:

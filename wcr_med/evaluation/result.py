@@ -112,14 +112,14 @@ class EvaluationResult:
         }
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], *, source: str = "metrics.json") -> "EvaluationResult":
+    def from_dict(cls, document: Any, *, source: str = "metrics.json") -> "EvaluationResult":
         """Read what `to_dict` wrote.
 
         Raises:
             UserError: another schema, or a field is missing; `source` names the file.
         """
-        if document.get("schema_version") != SCHEMA_VERSION:
-            found = document.get("schema_version")
+        found = document.get("schema_version") if isinstance(document, Mapping) else None
+        if found != SCHEMA_VERSION:
             raise UserError(f"{source}: schema version {found!r}, expected {SCHEMA_VERSION}; run the evaluation again")
         try:
             return cls(

@@ -1,13 +1,14 @@
 """Gather what the other stages stored, and write the report of it. No network is opened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wcr_med.config import Config
 from wcr_med.data.attributes import read_attributes
 from wcr_med.data.phantom import is_phantom
+from wcr_med.data.split import Split
 from wcr_med.evaluation import EvaluationResult
-from wcr_med.evaluation.pool import pool_results
+from wcr_med.evaluation.pool import at_level, pool_results
 from wcr_med.evaluation.robustness import RobustnessResult, pool_robustness
 from wcr_med.provenance import provenance
 from wcr_med.report.clinical.inputs import Deployment, Design, Leak, Network, Partition, ReportInputs
@@ -16,12 +17,11 @@ from wcr_med.stages.deployment import load_deployments
 from wcr_med.stages.facts import NetworkFacts
 from wcr_med.stages.folds import fold_workspaces
 from wcr_med.stages.inputs import Patients, open_patients
-from wcr_med.stages.leak import leak_path, load_leak
+from wcr_med.stages.leak import AVERAGES, leak_path, load_leak
 from wcr_med.stages.robustness import load_robustness, network_names, robustness_path
+from wcr_med.stages.scores import load_scores, require_definitions, scores_path
 from wcr_med.stages.summary import ladder_rows, run_notes
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
-
-_HONEST = ("dice_patient", "f1_pooled", "dice_slice_tumour")
 
 
 def report_stage(workspace: Workspace, *, command: str | None = None) -> str:
@@ -52,7 +52,8 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
     patients = [open_patients(part) for part in parts]
     config, entries = workspace.config, patients[0].entries
     names = network_names(workspace)
-    networks = tuple(_network(workspace, parts, patients, name) for name in names)
+    scores = {name: _scores(parts, patients, name) for name in names}
+    networks = tuple(_network(config, parts, patients, name, scores[name]) for name in names)
     dense = [NetworkFacts.load(part.evaluation_folder(DENSE)) for part in parts]
     return ReportInputs(
         title=f"{config.model.name}, pruned to {100 * config.pruning.sparsity:.6g} % sparsity",
@@ -64,7 +65,10 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
         primary=pruned_name(config.pruning.sparsity),
         entries={entry.patient_id: entry for entry in entries},
         attributes=read_attributes(entries, config.data.root),
-        partitions=tuple(_partition(part, found, names) for part, found in zip(parts, patients, strict=True)),
+        partitions=tuple(
+            _partition(found.split, {name: scores[name][place].threshold for name in names})
+            for place, found in enumerate(patients)
+        ),
         architecture=_architecture(config, dense),
         ladder=ladder_rows(workspace) if len(parts) == 1 else (),
         robustness=_robustness(parts),
@@ -84,10 +88,24 @@ def _design(config: Config) -> Design:
     return "cross-validation" if config.split.folds else "hold-out"
 
 
-def _network(workspace: Workspace, parts: Sequence[Workspace], patients: Sequence[Patients], name: str) -> Network:
-    config = workspace.config
+def _scores(parts: Sequence[Workspace], patients: Sequence[Patients], name: str) -> list[EvaluationResult]:
+    """What each partition stored of a network, with intervals as the configuration has them."""
+    results = []
+    for part, found in zip(parts, patients, strict=True):
+        result = load_scores(part, name, found.split)
+        require_definitions(result, part.config.evaluation, source=scores_path(part, name))
+        results.append(at_level(result, part.config.evaluation))
+    return results
+
+
+def _network(
+    config: Config,
+    parts: Sequence[Workspace],
+    patients: Sequence[Patients],
+    name: str,
+    results: Sequence[EvaluationResult],
+) -> Network:
     folders = [part.evaluation_folder(name) for part in parts]
-    results = [EvaluationResult.load(folder / "metrics.json") for folder in folders]
     facts = [NetworkFacts.load(folder) for folder in folders]
     return Network(
         name=name,
@@ -112,11 +130,7 @@ def _deployment(parts: Sequence[Workspace], name: str) -> tuple[Deployment, ...]
     return next((found for part in parts if (found := load_deployments(part.out, name))), ())
 
 
-def _partition(workspace: Workspace, patients: Patients, names: Sequence[str]) -> Partition:
-    split = patients.split
-    thresholds = {
-        name: EvaluationResult.load(workspace.evaluation_folder(name) / "metrics.json").threshold for name in names
-    }
+def _partition(split: Split, thresholds: Mapping[str, float]) -> Partition:
     return Partition(
         name="hold-out" if split.method == "holdout" else split.method,
         parts={"train": split.train, "validation": split.validation, "test": split.test},
@@ -167,5 +181,5 @@ def _leak(workspace: Workspace, dense: EvaluationResult) -> Leak | None:
     path = leak_path(workspace)
     if not path.exists():
         return None
-    honest = {name: dense.value(name) for name in _HONEST if name in dense.averages}
+    honest = {name: dense.value(name) for name in AVERAGES if name in dense.averages}
     return load_leak(path, honest=honest)

@@ -11,6 +11,7 @@ from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.report.clinical.formats import number
 from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
 from wcr_med.report.side_by_side.page import verdict_words
+from wcr_med.stages.scores import load_scores
 from wcr_med.stages.workspace import Workspace, pruned_name
 
 
@@ -82,15 +83,8 @@ def _part_folders(folder: Path, config: Config) -> list[Path]:
 
 
 def _load_part(folder: Path, config: Config, network: str) -> tuple[EvaluationResult, Split]:
-    path = Workspace(out=folder, config=config).evaluation_folder(network) / "metrics.json"
-    if not path.is_file():
-        known = sorted(found.parent.name for found in folder.glob("evaluation/*/metrics.json"))
-        there = f"it holds {', '.join(known)}" if known else "it holds none"
-        raise UserError(f"{path}: no evaluation of {network}; {there}; choose one with --model, or evaluate it first")
-    result, split = EvaluationResult.load(path), Split.load(folder / "split.json")
-    if result.split_hash != split.hash or not {row.patient_id for row in result.rows} <= set(split.test):
-        raise UserError(f"{path}: was scored on another split than {folder / 'split.json'}; run the evaluation again")
-    return result, split
+    split = Split.load(folder / "split.json")
+    return load_scores(Workspace(out=folder, config=config), network, split), split
 
 
 def _names(run_a: Path, run_b: Path) -> tuple[str, str]:

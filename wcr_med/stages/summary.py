@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from wcr_med.data.phantom import is_phantom
 from wcr_med.evaluation import EvaluationResult, compare_paired
+from wcr_med.evaluation.pool import at_level
 from wcr_med.files import read_json
 from wcr_med.provenance import provenance
 from wcr_med.report.document import (
@@ -87,7 +88,10 @@ def ladder_rows(workspace: Workspace) -> tuple[LadderRow, ...]:
     """
     return tuple(
         LadderRow.from_result(
-            EvaluationResult.load(rung_folder(workspace, sparsity, repaired=bool(repair)) / "metrics.json"),
+            at_level(
+                EvaluationResult.load(rung_folder(workspace, sparsity, repaired=bool(repair)) / "metrics.json"),
+                workspace.config.evaluation,
+            ),
             sparsity=sparsity,
             repair=repair,
         )
