@@ -23,7 +23,7 @@ from wcr_med.data.index import load_volume
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation import Predictor
-from wcr_med.evaluation.patients import show_progress
+from wcr_med.evaluation.patients import predict, reference_of, show_progress
 from wcr_med.evaluation.threshold import GRID, best_threshold, threshold_counts
 from wcr_med.files import read_json, sha256_of_json, write_json
 from wcr_med.metrics.averages import average_terms
@@ -237,12 +237,11 @@ def _score(
     entries = patients.of((*split.train, *split.validation, *split.test))
     for entry in show_progress(entries, "leak, no result", True):
         volume = load_volume(entry)
-        assert volume.mask_SHW is not None  # else it were not in the cache
-        probability_SHW = predictor(volume.image_SHWC)
+        reference_SHW, probability_SHW = reference_of(volume), predict(predictor, volume, network="the leaky one")
         rows = cache.rows([entry.patient_id])  # in the order of the volume's slices
         chooses, tests = np.isin(rows, leaky.validation), np.isin(rows, leaky.test)
-        validated.append(threshold_counts(volume.mask_SHW[chooses], probability_SHW[chooses]))
-        tested.append(_tally(volume.mask_SHW[tests], probability_SHW[tests], thresholds))
+        validated.append(threshold_counts(reference_SHW[chooses], probability_SHW[chooses]))
+        tested.append(_tally(reference_SHW[tests], probability_SHW[tests], thresholds))
     if threshold != "auto":
         return threshold, [tally.at(0) for tally in tested]
     tp_PT, fp_PT, positives_P = (np.array(counts) for counts in zip(*validated, strict=True))
