@@ -1,7 +1,7 @@
 """Counts -> scores, surface distances, averages over patients, and how sure they are. Definitions: docs/metrics.md."""
 
 from wcr_med.metrics.averages import Average, Terms, average_terms, averages
-from wcr_med.metrics.calibration import CalibrationCounts, ReliabilityPoint, count_calibration
+from wcr_med.metrics.calibration import CalibrationCounts, count_calibration
 from wcr_med.metrics.counts import Counts, SliceCounts, Tally, count, count_slices
 from wcr_med.metrics.distances import SurfaceDistances, surface_distances
 from wcr_med.metrics.lesions import DetectionCounts, LesionRow, LesionScores, score_lesions
@@ -16,7 +16,6 @@ __all__ = [
     "LesionRow",
     "LesionScores",
     "PairedComparison",
-    "ReliabilityPoint",
     "SliceCounts",
     "SurfaceDistances",
     "Tally",

@@ -10,7 +10,7 @@ Shape suffix: K bins.
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,23 +24,6 @@ QUESTION_FROM = 0.01
 """Probability from which a voxel is in question even where the reference calls it background."""
 
 _EDGES_K = np.arange(1, N_BINS) / N_BINS
-
-
-class ReliabilityPoint(NamedTuple):
-    """One bin of a reliability diagram.
-
-    Attributes:
-        low: lower edge of the bin; `high` the upper.
-        n: voxels in it, at least 1.
-        probability: their mean probability.
-        observed: the share of them that is foreground in the reference.
-    """
-
-    low: float
-    high: float
-    n: int
-    probability: float
-    observed: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,21 +89,6 @@ class CalibrationCounts:
         NaN without such voxels.
         """
         return (math.fsum(self.probability_sum_K) - sum(self.positive_K)) / self.n if self.n else math.nan
-
-    @property
-    def reliability(self) -> tuple[ReliabilityPoint, ...]:
-        """The points of a reliability diagram, by rising probability; a bin without voxels has none."""
-        return tuple(
-            ReliabilityPoint(
-                low=bin_ / N_BINS,
-                high=(bin_ + 1) / N_BINS,
-                n=n,
-                probability=self.probability_sum_K[bin_] / n,
-                observed=self.positive_K[bin_] / n,
-            )
-            for bin_, n in enumerate(self.n_K)
-            if n
-        )
 
 
 def count_calibration(reference_SHW: Array, probability_SHW: Array) -> CalibrationCounts:

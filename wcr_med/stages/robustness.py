@@ -10,6 +10,7 @@ import numpy as np
 
 from wcr_med.config import Config, RobustnessName
 from wcr_med.data.index import PatientEntry
+from wcr_med.data.sequences import KAGGLE_CHANNELS
 from wcr_med.errors import UserError
 from wcr_med.evaluation.robustness import UNDISTURBED, Networks, RobustnessResult, measure_robustness, n_copies
 from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
@@ -19,8 +20,6 @@ from wcr_med.stages.prune import pruned_sparsities
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
-
-_KAGGLE_FLAIR = 1  # pre-contrast, FLAIR, post-contrast
 
 
 def robustness_stage(workspace: Workspace) -> str:
@@ -100,7 +99,7 @@ def choose_patients(entries: Sequence[PatientEntry], n: int, *, seed: int) -> tu
 def flair_channel(config: Config) -> int | None:
     """Which channel is FLAIR, from 0: the second of kaggle_3m, the one NIfTI pattern that says so; else `None`."""
     if config.data.format == "kaggle_3m":
-        return _KAGGLE_FLAIR
+        return KAGGLE_CHANNELS.index("FLAIR")
     patterns = config.data.nifti.channels
     found = [channel for channel, pattern in enumerate(patterns) if "flair" in pattern.lower()]
     return found[0] if len(found) == 1 and len(patterns) > 1 else None

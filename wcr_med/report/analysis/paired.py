@@ -24,8 +24,8 @@ Rows = Sequence[PatientRow]
 
 
 def primary_comparison(dense: Rows, pruned: Rows, settings: Settings) -> PairedComparison:
-    """The one comparison that was set beforehand: dice_patient against the margin."""
-    return compare(
+    """The comparison that was set beforehand: dice_patient against the margin; of all patients, or of a subgroup."""
+    paired = compare(
         [row.dice for row in dense],
         [row.dice for row in pruned],
         margin=settings.margin,
@@ -34,6 +34,7 @@ def primary_comparison(dense: Rows, pruned: Rows, settings: Settings) -> PairedC
         resamples=settings.resamples,
         seed=settings.seed,
     )
+    return paired if paired.n_patients >= settings.min_subgroup else replace(paired, verdict="too few")
 
 
 def paired_metrics(dense: Rows, pruned: Rows, settings: Settings) -> tuple[PairedMetric, ...]:
@@ -75,7 +76,11 @@ def order_of_loss(difference: float) -> tuple[bool, float]:
 
 def _of_patients(metric: PatientMetric, dense: Rows, pruned: Rows, settings: Settings) -> PairedMetric:
     dense_P, pruned_P = (np.array([metric.value(row) for row in rows], dtype=np.float64) for rows in (dense, pruned))
-    flipped_P = np.isnan(dense_P) ^ np.isnan(pruned_P)
+    # Only a right "nothing there" is perfect; a score that was not measured is not.
+    right_P = np.array(
+        [before.empty == "both" or after.empty == "both" for before, after in zip(dense, pruned, strict=True)]
+    )
+    flipped_P = (np.isnan(dense_P) ^ np.isnan(pruned_P)) & right_P
     if metric.perfect is None:
         flipped_P = np.zeros_like(flipped_P)
         difference_P = pruned_P - dense_P
@@ -128,17 +133,23 @@ def _metric(
         p=p,
         test=test,
         p_holm=p,
-        shift=shift_of(difference, metric.better, dense=dense, pruned=pruned),
+        shift=shift_of(difference, metric.better, dense=dense),
         n_flipped=n_flipped,
     )
 
 
-def shift_of(difference: Score, better: Better, *, dense: float, pruned: float) -> Shift:
-    """Whether the whole interval lies on one side of 0, and whether that is the good one."""
+def shift_of(difference: Score, better: Better, *, dense: float) -> Shift:
+    """Whether the whole interval lies on one side of 0, and whether that is the good one.
+
+    Where nearer zero is better, every value of the interval must bring the dense figure nearer to 0, or away from it.
+    """
     if difference.low is None or difference.high is None or difference.low <= 0 <= difference.high:
         return "not shown"
     if better == "nearer zero":
-        return "better" if abs(pruned) < abs(dense) else "worse"
+        low, high = dense + difference.low, dense + difference.high
+        if max(abs(low), abs(high)) < abs(dense):
+            return "better"
+        return "worse" if low * high > 0 and min(abs(low), abs(high)) > abs(dense) else "not shown"
     return "better" if (difference.low > 0) == (better == "higher") else "worse"
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from wcr_med.evaluation.rows import PatientRow
-from wcr_med.metrics.uncertainty import compare
 from wcr_med.report.analysis.comparison_records import AttributeAnalysis, GroupVerdict, Subgroup
 from wcr_med.report.analysis.estimates import holm, make_score, score_of_mean
 from wcr_med.report.analysis.grouping import NOT_STATED, Grouping
 from wcr_med.report.analysis.harm import harm_test
-from wcr_med.report.analysis.paired import dice_differences
+from wcr_med.report.analysis.paired import dice_differences, primary_comparison
 from wcr_med.report.analysis.settings import Settings
 
 Rows = Sequence[PatientRow]
@@ -72,15 +71,7 @@ def _analyse(dense: Rows, pruned: Rows, grouping: Grouping, settings: Settings) 
 
 
 def _subgroup(group: str, dense: Rows, pruned: Rows, settings: Settings, *, tested: bool) -> Subgroup:
-    paired = compare(
-        [row.dice for row in dense],
-        [row.dice for row in pruned],
-        margin=settings.margin,
-        worse_by=settings.worse_by,
-        confidence=settings.confidence,
-        resamples=settings.resamples,
-        seed=settings.seed,
-    )
+    paired = primary_comparison(dense, pruned, settings)
     verdict: GroupVerdict = paired.verdict if paired.n_patients >= settings.min_subgroup else "too few"
     return Subgroup(
         group=group,

@@ -1,11 +1,12 @@
 """The sentences of the report that are made of numbers: its first screen, and what each section says first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wcr_med.metrics.uncertainty import PairedComparison
 from wcr_med.report.analysis.document import Analysis, Comparison, PairedMetric
+from wcr_med.report.analysis.estimates import make_score
 from wcr_med.report.clinical.formats import counted, listed, milliseconds, number, p_value, percent, size, span
 from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
 from wcr_med.report.document import Score
@@ -39,9 +40,10 @@ def verdict_text(comparison: Comparison, *, min_patients: int, level: float) -> 
     ends = f"the {percent(level)} interval of the mean difference, {span(low, high, signed=True)}"
     floor = number(-paired.margin, _margin_digits(paired.margin))
     numbers = f"(n = {paired.n_patients}, {p_value(paired.wilcoxon_p)} against no difference, Wilcoxon signed-rank)"
+    worse = " Pruning still costs something: the whole interval lies below 0." if high < 0 else ""
     long = {
-        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice is not"
-        " plausible.",
+        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice does not fit"
+        f" these patients.{worse}",
         "inferior": f"The whole of {ends}, lies below {floor} {numbers}. Pruning costs more than was deemed"
         " acceptable.",
         "inconclusive": f"{_upper(ends)}, holds {floor} {numbers}. These patients cannot tell whether the loss is"
@@ -54,6 +56,8 @@ def design_words(inputs: ReportInputs) -> str:
     """How patients were divided."""
     if inputs.design == "hold-out":
         return "hold-out split by patient"
+    if len(inputs.partitions) == 1:
+        return f"one partition, by patient ({inputs.partitions[0].name})"
     if inputs.design == "cross-validation":
         return f"{len(inputs.partitions)}-fold cross-validation by patient, out-of-fold predictions pooled"
     return f"leave one institution out, {counted(len(inputs.partitions), 'institution')} in turn"
@@ -68,7 +72,8 @@ def whom(inputs: ReportInputs, analysis: Analysis) -> str:
     missing = sum(bool(patient.missing_sequences) for patient in tested)
     named = f" ({listed(institutions)})" if 0 < len(institutions) <= 5 else ""
     where = f"of {counted(len(institutions), 'institution')}{named}" if institutions else "of unknown institutions"
-    unseen = "never seen in training" if inputs.design == "hold-out" else "each scored by a network that never saw it"
+    alone = len(inputs.partitions) == 1
+    unseen = "never seen in training" if alone else "each scored by a network that never saw it"
     cases = analysis.dense.cases
     empty = cases.n_both_empty + cases.n_false_alarm
     text = f"{where}, {unseen}."
@@ -92,14 +97,20 @@ def sure(analysis: Analysis) -> str:
 def cost(paired: PairedComparison) -> str:
     """How many patients changed."""
     by = f"{paired.worse_by:g}"
-    return f"Worse by more than {by}: {counted(paired.n_worse, 'patient')}; better: {paired.n_better}."
+    text = f"Worse by more than {by}: {counted(paired.n_worse, 'patient')}; better: {paired.n_better}."
+    if paired.n_flipped:
+        text += (
+            f" In {counted(paired.n_flipped, 'patient')} without a lesion one network alone raised a false alarm; the"
+            " right answer of the other counts as 1, so the difference is not that of the two means."
+        )
+    return text
 
 
 def lesions_found(analysis: Analysis) -> str:
     """How many lesions the pruned network found."""
     lesions = analysis.pruned.lesions
     if not lesions.n_reference:
-        return "No lesion in the reference."
+        return f"No lesion in the reference; it raised {counted(lesions.n_false, 'false one')}."
     ends = span(lesions.sensitivity.low, lesions.sensitivity.high, 2)
     return (
         f"It found {lesions.n_detected} of {counted(lesions.n_reference, 'lesion')} ({ends}) and raised"
@@ -112,20 +123,19 @@ def deployment_answer(analysis: Analysis) -> tuple[str, str]:
     files = analysis.deployment.get(analysis.primary, ())
     if not files:
         return "Not measured", "No file was exported."
-    best, single = files[0], _single(files[0])
-    for file in files[1:]:
-        other = _single(file)
-        if other is not None and (single is None or other.p50_ms < single.p50_ms):
-            best, single = file, other
+    best, single = _fastest(files)
     against = f", {best.dense_bytes / best.size_bytes:.1f} times smaller than dense" if best.size_bytes else ""
     if single is None:
         return size(best.size_bytes), f"on disk{against}. Its speed was not measured."
     text = f"on disk{against}; {milliseconds(single.p50_ms)} a slice (95th percentile {milliseconds(single.p95_ms)},"
     text += f" {counted(single.n_runs, 'run')}, {counted(single.threads, 'thread')}) on {best.processor}"
-    dense = analysis.deployment.get(analysis.dense.name, ())
-    reference = _single(dense[0]) if dense else None
-    text += f"; dense {milliseconds(reference.p50_ms)}." if reference is not None else "."
-    return size(best.size_bytes), text
+    text += ", with the package\u2019s own operators" if best.accelerated else ""
+    if dense := analysis.deployment.get(analysis.dense.name, ()):
+        reference, its = _fastest(dense)
+        if its is not None:
+            text += f"; dense {milliseconds(its.p50_ms)}"
+            text += " without them" if best.accelerated and not reference.accelerated else ""
+    return size(best.size_bytes), f"{text}."
 
 
 def harm_sentence(analysis: Analysis) -> str:
@@ -139,8 +149,8 @@ def harm_sentence(analysis: Analysis) -> str:
     if harmed:
         return f"Yes: {listed(harmed)} lost more than the other patients, with many comparisons accounted for."
     return (
-        f"Not shown: in none of {counted(len(tested), 'attribute')} did a group lose more than the rest, with many"
-        " comparisons accounted for. With few patients a true harm may stay hidden."
+        f"Not shown: in none of {counted(len(tested), 'attribute')} is a group shown to have lost more than the rest,"
+        " with many comparisons accounted for. With few patients a true harm may stay hidden."
     )
 
 
@@ -162,20 +172,20 @@ def calibration_shift(analysis: Analysis) -> str:
 
 def as_score(paired: PairedComparison) -> Score:
     """The mean difference of a paired comparison as a score."""
-    interval = paired.interval
-    return Score(
-        value=paired.mean_difference,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        n_patients=paired.n_patients,
-        method=interval.method if interval else "none",
-        confidence=interval.confidence if interval else None,
-    )
+    return make_score(paired.mean_difference, paired.interval, paired.n_patients)
+
+
+def threshold_sentence(inputs: ReportInputs) -> str:
+    """Where the operating thresholds come from."""
+    given = inputs.evaluation.threshold
+    if given == "auto":
+        return "Thresholds were chosen on validation patients, for each network by itself."
+    return f"The threshold of every network was set to {given:g} in the configuration."
 
 
 def partition_sentence(inputs: ReportInputs) -> str:
     """How the patients were divided, with the names of the parts' purposes."""
-    if inputs.design == "hold-out":
+    if len(inputs.partitions) == 1:
         return "One split: some patients trained the network, some chose epoch and threshold, the rest tested it."
     folds = counted(len(inputs.partitions), "network")
     if inputs.design == "cross-validation":
@@ -207,6 +217,7 @@ def page_facts(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str | b
     return {
         "input": input_words(inputs),
         "partition_sentence": partition_sentence(inputs),
+        "threshold": threshold_sentence(inputs),
         "has_clinical": any(patient.clinical for patient in inputs.attributes.values()),
         "retrained": any(network.retrained_epochs for network in inputs.networks),
         "design": design_words(inputs),
@@ -214,6 +225,12 @@ def page_facts(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str | b
         "sure": sure(analysis),
         "cost": cost(analysis.verdict.paired),
     }
+
+
+def _fastest(files: Sequence[Deployment]) -> tuple[Deployment, Latency | None]:
+    """The file with the shortest time, of those that were timed; else the first. At least one file is given."""
+    timed = [(file, single) for file in files if (single := _single(file)) is not None]
+    return min(timed, key=lambda pair: pair[1].p50_ms, default=(files[0], None))
 
 
 def _single(file: Deployment) -> Latency | None:

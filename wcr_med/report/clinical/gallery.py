@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wcr_med.data.index import PatientEntry, load_volume
-from wcr_med.data.sequences import channel_names
+from wcr_med.data.sequences import KAGGLE_CHANNELS, channel_names
 from wcr_med.errors import UserError
 from wcr_med.evaluation.stored import load_mask
 from wcr_med.metrics.counts import count
@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 MOST_SLICES = 8
 """Slices that are shown of a patient."""
 
-_FLAIR = 1  # of the channels pre-contrast, FLAIR, post-contrast
+_FLAIR = KAGGLE_CHANNELS.index("FLAIR")
 _BAR_MM = 20
 
 

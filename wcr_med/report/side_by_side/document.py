@@ -20,7 +20,7 @@ class RunEvaluation:
     """One network of one run, as it was scored and stored.
 
     Attributes:
-        name: of the run folder, as typed.
+        name: of the run folder; where both have one name, the path as typed.
         network: "dense", "pruned-90".
         result: rows of its test patients; of several folds pooled.
         splits: one, or one for each fold, in the order of the folds.

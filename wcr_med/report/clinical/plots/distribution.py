@@ -23,7 +23,6 @@ Array = npt.NDArray[np.float64]
 
 _TITLE = "Scores of single patients, dense beside pruned"
 _COLUMNS = 4
-_BOUNDED = ("dice", "iou", "precision", "recall")
 
 
 def draw_distribution(dense: EvaluationResult, pruned: EvaluationResult, *, label: str, prefix: str) -> str:
