@@ -18,6 +18,7 @@ from wcr_med.files import read_json
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
 from wcr_med.stages.prune import prune_stage
+from wcr_med.stages.report import report_stage
 from wcr_med.stages.run import run_stages
 from wcr_med.stages.train import train_stage
 from wcr_med.stages.workspace import DENSE, Workspace, open_workspace
@@ -105,6 +106,13 @@ class PruneWorkflow(StageWorkflow):
 
     def _stage(self, workspace: Workspace) -> None:
         prune_stage(workspace)
+
+
+class ReportWorkflow(StageWorkflow):
+    """Write the clinical-style report of a finished run; opens no network."""
+
+    def _stage(self, workspace: Workspace) -> None:
+        report_stage(workspace)
 
 
 class _NamedNetworkWorkflow(StageWorkflow):

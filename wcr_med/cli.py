@@ -82,7 +82,7 @@ def run(
     chosen += ["split.folds=0", "split.fold=0", "split.leave_out=all"] if leave_one_institution_out else []
     workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
-        typer.echo(plan(workspace))
+        typer.echo(plan(workspace, show_leak=show_leak))
         return
     run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]), show_leak=show_leak)
     typer.echo(f"Done. Open {out / 'report' / 'report.html'}.")
@@ -195,7 +195,7 @@ def evaluate(
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
-    """Score a network on the test patients; writes metrics.json and per_patient.csv under evaluation/.
+    """Score a network on the test patients; writes scores, masks and probabilities under evaluation/.
 
     A network that saw one of these patients while it was trained is refused.
     """
@@ -324,7 +324,8 @@ def report(
 ) -> None:
     """Write the clinical-style report of a finished run into its folder: one page, tables, masks. Needs no network.
 
-    Sections report, card and evaluation of the configuration may be changed with --set; nothing is predicted.
+    Sections report and card of the configuration may be changed with --set, and margin, worse_by, confidence and
+    resamples of evaluation; nothing is predicted.
 
     Example: wcr-med report runs/lgg --set "card.intended_use=Research on pruning"
 
@@ -345,6 +346,8 @@ def report(
     from wcr_med.stages.report import report_stage
     from wcr_med.stages.workspace import open_workspace
 
+    if not (folders[0] / "config.yaml").is_file():
+        raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
     workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
     typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
 
@@ -354,7 +357,10 @@ def infer(
     model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files."),
+        typer.Argument(
+            help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files; with the extra dicom"
+            " folders of DICOM images."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks and volumes.csv.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 16,
@@ -368,7 +374,8 @@ def infer(
 ) -> None:
     """Segment images with an exported network; needs neither PyTorch nor MONAI.
 
-    Masks come in the input's own format, grid and orientation. For research use only; not a medical device.
+    Masks come in the input's own format, grid and orientation; of DICOM images as segmentations, NAME.seg.dcm, after
+    pip install 'wcr-med[dicom]'. For research use only; not a medical device.
 
     Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
     """

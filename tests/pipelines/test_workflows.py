@@ -98,11 +98,13 @@ def test_every_stage_has_a_workflow(finished: Workspace, tmp_path: Path) -> None
         workflows.EvaluateWorkflow(out=out, model="pruned-70"),
         workflows.ExportWorkflow(out=out, model="pruned-70"),
         workflows.RunWorkflow(out=out),
+        workflows.ReportWorkflow(out=out, **{"card#model_name": "named by an override"}),
     ):
         workflow.initialize()
         workflow.run()
         workflow.finalize()
     assert (Path(out) / "export" / "pruned-70.onnx").exists()
+    assert "named by an override" in (Path(out) / "report" / "model_card.json").read_text()
 
 
 def test_run_workflow_on_the_command_line(finished: Workspace, tmp_path: Path) -> None:

@@ -147,7 +147,10 @@ def _sources_of(group: list[Path], channel_files: Sequence[str]) -> list[Source]
         return [_nifti_file(first)]
     if is_dicom(first):
         raise UserError(f"{first}: a single DICOM file; give the folder of the whole series")
-    raise UserError(f"{first}: not an image this program reads; give TIFF, PNG or NIfTI (.nii, .nii.gz)")
+    raise UserError(
+        f"{first}: not an image this program reads; give TIFF, PNG or NIfTI (.nii, .nii.gz),"
+        " or a folder of DICOM images (.dcm)"
+    )
 
 
 def _in_folder(folder: Path, channel_files: Sequence[str]) -> list[Source]:

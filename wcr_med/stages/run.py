@@ -15,7 +15,7 @@ from wcr_med.stages.export import export_stage
 from wcr_med.stages.folds import fold_workspaces, run_folds
 from wcr_med.stages.inputs import check_data
 from wcr_med.stages.ladder import ladder_stage
-from wcr_med.stages.leak import leak_stage
+from wcr_med.stages.leak import leak_path, leak_stage
 from wcr_med.stages.prune import at_sparsity, check_pruning, prune_stage, pruned_sparsities
 from wcr_med.stages.report import report_stage
 from wcr_med.stages.robustness import network_names, robustness_stage
@@ -82,24 +82,32 @@ def plan(
         "export",
         "deployment",
         "robustness",
+        "leak",
         "summary",
         "report",
     ),
+    show_leak: bool = False,
 ) -> str:
     """The resolved configuration and what each stage would do, as text. Nothing is written.
+
+    Args:
+        workspace: the run folder and its configuration.
+        stages: by name, in order; of several folds without those that belong to a hold-out.
+        show_leak: also the training on a split of slices.
 
     Raises:
         UserError: the data folder exists but cannot be indexed, or holds too few patients for the split.
     """
     steps = _steps(workspace)
-    folds = workspace.config.split.in_turn
+    left_out = ("ladder", "summary") if workspace.config.split.in_turn else ()
+    left_out += () if show_leak else ("leak",)
     return "\n".join(
         [
             "# resolved configuration",
             workspace.config.to_yaml(),
             f"# plan, in {workspace.out}",
             *_data_lines(workspace),
-            *(f"{stage}: {steps[stage]}" for stage in stages if not (folds and stage in ("ladder", "summary"))),
+            *(f"{stage}: {steps[stage]}" for stage in stages if stage not in left_out),
         ]
     )
 
@@ -149,6 +157,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
         f"{second}; write {(out / 'folds' / '(the first)' if config.split.in_turn else out) / 'export'}",
         "deployment": f"time the exported files on this machine, {config.report.bench_runs} runs each",
         "robustness": f"score under {', '.join(config.report.robustness) or 'no disturbances'}",
+        "leak": f"train once more on a split of slices, as a warning and no result; write {leak_path(workspace)}",
         "summary": f"write {out / 'summary.md'}, summary.json and figures",
         "report": f"write {out / 'report' / 'report.html'}, metrics.json, tables and masks",
     }

@@ -21,7 +21,9 @@ class Workspace:
     """A run folder and its resolved configuration.
 
     Layout: `config.yaml`, `split.json`, `audit.json`; `train/` (checkpoints and logs), `models/NAME.safetensors`,
-    `ladder/`, `evaluation/NAME/`, `export/NAME.onnx`, `figures/`, `summary.json`, `summary.md`.
+    `ladder/`, `evaluation/NAME/`, `export/NAME.onnx` and `NAME.deployment.json`, `robustness.json`, `leak.json`,
+    `figures/`, `summary.json`, `summary.md`, `report/`. Of several folds `folds/NAME/`, each a run folder, and for all
+    of them together `config.yaml`, `audit.json`, `leak.json` and `report/`.
     """
 
     out: Path
