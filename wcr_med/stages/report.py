@@ -70,7 +70,8 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
             for place, found in enumerate(patients)
         ),
         architecture=_architecture(config, dense),
-        ladder=ladder_rows(workspace) if len(parts) == 1 else (),
+        # Folds score no ladder, and one fold may be reported alone.
+        ladder=ladder_rows(workspace) if (workspace.out / "ladder").is_dir() else (),
         robustness=_robustness(parts),
         leak=_leak(workspace, networks[0].result),
         card=config.card,
