@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 Array = npt.NDArray[Any]
-Verdict = Literal["non-inferior", "inferior", "inconclusive"]
+Verdict = Literal["non-inferior", "inferior", "inconclusive", "too few"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class PairedComparison:
         worse_by: the change that counts.
         margin: the non-inferiority margin, set beforehand.
         verdict: "non-inferior" if the whole interval lies above -margin, "inferior" if it lies below, otherwise
-            "inconclusive".
+            "inconclusive". A report that asks for a least number of patients puts "too few" below it.
         n_flipped: pairs in which one score is undefined because its network rightly predicted nothing, counted as 1.
     """
 

@@ -145,7 +145,7 @@ def test_the_same_inputs_give_the_same_numbers():
 def test_one_patient():
     analysis = check(inputs_of(DENSE[:1], PRUNED[:1]))
     assert analysis.verdict.paired.interval is None
-    assert analysis.verdict.paired.verdict == "inconclusive"
+    assert analysis.verdict.paired.verdict == "too few"
     assert "one test patient" in analysis.notices_of("summary")[0]
     assert all(entry.harm is None and entry.note for entry in analysis.verdict.attributes)
 

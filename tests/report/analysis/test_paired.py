@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ def test_a_network_against_itself():
         assert metric.difference.value == 0, metric.name
         assert (metric.p, metric.p_holm, metric.shift, metric.n_flipped) == (1.0, 1.0, "not shown", 0), metric.name
         assert metric.dense == metric.pruned
-    assert primary_comparison(dense, dense, QUICK).verdict == "non-inferior"
+    assert primary_comparison(dense, dense, QUICK).verdict == "too few"
+    assert primary_comparison(dense, dense, replace(QUICK, min_subgroup=3)).verdict == "non-inferior"
     assert all(pair.difference == 0 for pair in patient_pairs(dense, dense))
 
 
@@ -62,6 +64,15 @@ def test_a_false_alarm_in_an_empty_patient_is_a_loss_from_perfect():
     assert pairs[0].difference == -1
 
 
+def test_a_score_that_was_not_measured_is_not_perfect():
+    dense = shifted(2, 2, 2)
+    pruned = tuple(replace(row, hd95_px=math.nan, nsd={}) for row in shifted(4, 4, 4))
+    metrics = by_name(dense, pruned)
+    for name in ("hd95_px", "nsd_1px"):
+        assert math.isnan(metrics[name].difference.value), name
+        assert metrics[name].n_flipped == 0, name
+
+
 def test_everything_empty_has_no_differences():
     dense = [row(name, Found(shift=None), size=0) for name in "abc"]
     metrics = by_name(dense, dense)
@@ -71,7 +82,7 @@ def test_everything_empty_has_no_differences():
     assert metrics["dice"].difference.n_patients == 0
     assert math.isnan(metrics["ece"].difference.value)
     assert metrics["specificity"].difference.value == 0
-    assert primary_comparison(dense, dense, QUICK).verdict == "inconclusive"
+    assert primary_comparison(dense, dense, QUICK).verdict == "too few"
 
 
 def test_pairs_are_sorted_by_loss():
@@ -82,18 +93,20 @@ def test_pairs_are_sorted_by_loss():
 
 
 @pytest.mark.parametrize(
-    ("better", "low", "high", "dense", "pruned", "expected"),
+    ("better", "low", "high", "dense", "expected"),
     [
-        ("higher", 0.1, 0.2, 0, 0, "better"),
-        ("higher", -0.2, -0.1, 0, 0, "worse"),
-        ("lower", -0.2, -0.1, 0, 0, "better"),
-        ("lower", 0.1, 0.2, 0, 0, "worse"),
-        ("lower", -0.1, 0.2, 0, 0, "not shown"),
-        ("nearer zero", -0.2, -0.1, 0.15, 0.0, "better"),
-        ("nearer zero", -0.2, -0.1, 0.0, -0.15, "worse"),
-        ("higher", None, None, 0, 0, "not shown"),
+        ("higher", 0.1, 0.2, 0, "better"),
+        ("higher", -0.2, -0.1, 0, "worse"),
+        ("lower", -0.2, -0.1, 0, "better"),
+        ("lower", 0.1, 0.2, 0, "worse"),
+        ("lower", -0.1, 0.2, 0, "not shown"),
+        ("nearer zero", -0.2, -0.1, 0.15, "better"),
+        ("nearer zero", -0.2, -0.1, 0.0, "worse"),
+        ("nearer zero", -0.9, -0.5, 0.1, "worse"),
+        ("nearer zero", 0.4, 0.8, -0.3, "not shown"),  # the interval holds +0.5 as well
+        ("higher", None, None, 0, "not shown"),
     ],
 )
-def test_which_side_is_good(better, low, high, dense, pruned, expected):
+def test_which_side_is_good(better, low, high, dense, expected):
     score = Score(value=0.0, low=low, high=high, n_patients=9, method="BCa")
-    assert shift_of(score, better, dense=dense, pruned=pruned) == expected
+    assert shift_of(score, better, dense=dense) == expected

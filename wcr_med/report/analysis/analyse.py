@@ -115,22 +115,23 @@ def _statistics(inputs: ReportInputs, settings: Settings, comparisons: Sequence[
         min_subgroup=settings.min_subgroup,
         lesion_min_voxels=settings.lesion_min_voxels,
         tolerances_px=inputs.evaluation.tolerance_px,
-        multiplicity=_multiplicity(settings, comparisons),
+        multiplicity=_multiplicity(settings, comparisons, primary=inputs.primary),
     )
 
 
-def _multiplicity(settings: Settings, comparisons: Sequence[Comparison]) -> str:
-    first = comparisons[0]
-    n_tested = [sum(entry.harm is not None for entry in comparison.attributes) for comparison in comparisons]
-    n_groups = sum(group.verdict != "too few" for entry in first.attributes for group in entry.groups)
-    several = f" There are {len(comparisons)} pruned networks; nothing is adjusted across them." if n_tested[1:] else ""
+def _multiplicity(settings: Settings, comparisons: Sequence[Comparison], *, primary: str) -> str:
+    planned = next(comparison for comparison in comparisons if comparison.network == primary)
+    n_tested = sum(entry.harm is not None for entry in planned.attributes)
+    n_groups = sum(group.verdict != "too few" for entry in planned.attributes for group in entry.groups)
+    n_networks = len(comparisons)
+    several = f" There are {n_networks} pruned networks; nothing is adjusted across them." if n_networks > 1 else ""
     return (
         "One comparison was set beforehand: dice_patient of the primary pruned network against the dense one, at a"
-        f" margin of {settings.margin:g}. Everything else explores. The table compares {len(first.metrics)} metrics:"
+        f" margin of {settings.margin:g}. Everything else explores. The table compares {len(planned.metrics)} metrics:"
         " intervals and p are not adjusted, p_holm is (Holm, over all of them). Subgroup verdicts"
         f" ({n_groups} groups of at least {settings.min_subgroup} patients) are not adjusted; that some fail by chance"
         f" is expected. The harm test takes the largest harm over the groups of an attribute ({settings.permutations}"
-        f" permutations, seed {settings.seed}) and is adjusted over {n_tested[0]} attributes (Holm).{several}"
+        f" permutations, seed {settings.seed}) and is adjusted over {n_tested} attributes (Holm).{several}"
     )
 
 

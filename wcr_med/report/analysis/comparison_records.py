@@ -36,7 +36,8 @@ class PairedMetric:
         test: "Wilcoxon signed-rank" of the patients' differences; "exchange of labels" (a permutation test) for ratios
             of sums over patients.
         p_holm: `p` adjusted over all metrics of the table (Holm).
-        shift: "better" or "worse" where the whole unadjusted interval lies on that side of 0.
+        shift: "better" or "worse" where the whole unadjusted interval lies on that side of 0; where nearer zero is
+            better, where every value of it brings the dense figure nearer to 0, or away from it.
         n_flipped: pairs in which one value does not exist because its network rightly predicted nothing; the right
             answer counts as perfect. This is why the difference may not be that of the two columns.
     """
@@ -197,7 +198,7 @@ class Comparison:
 
     Attributes:
         network: name of the pruned one; `label` for headings.
-        paired: of dice_patient, with the verdict of non-inferiority.
+        paired: of dice_patient, with the verdict of non-inferiority; "too few" below `report.min_subgroup` patients.
         metrics: every metric.
         pairs: the largest loss first; patients without a difference last.
         flips: the largest loss first.

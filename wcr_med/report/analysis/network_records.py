@@ -129,7 +129,7 @@ class Calibration:
         ece: expected calibration error: mean over bins of |mean probability - observed share|, by voxels.
         brier: mean squared difference of probability and reference.
         n_voxels: in question, of all patients.
-        over_confidence: mean probability minus observed share; positive: too sure.
+        over_confidence: mean probability minus observed share; positive: lesion claimed too readily.
     """
 
     bins: tuple[CalibrationBin, ...]

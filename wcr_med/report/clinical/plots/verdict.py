@@ -20,8 +20,8 @@ from wcr_med.report.clinical.plots.svg import (
 )
 
 _TITLE = "What pruning changed in mean Dice per patient, against the margin"
-_VERDICT_COLOUR = {"non-inferior": BLUE, "inferior": VERMILLION, "inconclusive": GREY}
-_VERDICT_MARKER = {"non-inferior": "o", "inferior": "v", "inconclusive": "D"}
+_VERDICT_COLOUR = {"non-inferior": BLUE, "inferior": VERMILLION, "inconclusive": GREY, "too few": GREY}
+_VERDICT_MARKER = {"non-inferior": "o", "inferior": "v", "inconclusive": "D", "too few": "o"}
 
 
 def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
@@ -60,6 +60,7 @@ def _row(axes: Axes, place: int, comparison: Comparison, *, bold: bool) -> None:
     paired = comparison.paired
     colour, marker = _VERDICT_COLOUR[paired.verdict], _VERDICT_MARKER[paired.verdict]
     interval = paired.interval
+    bare = interval is None or paired.verdict == "too few"
     if interval is not None:
         axes.plot(
             [interval.low, interval.high], [place, place], color=colour, linewidth=2, marker="|", markersize=9,
@@ -67,7 +68,7 @@ def _row(axes: Axes, place: int, comparison: Comparison, *, bold: bool) -> None:
         )  # fmt: skip
     axes.plot(
         [paired.mean_difference], [place], color=colour, marker=marker, markersize=7, linestyle="none",
-        markerfacecolor=colour if interval is not None else "white", gid="mark-difference", clip_on=False,
+        markerfacecolor="white" if bare else colour, gid="mark-difference", clip_on=False,
     )  # fmt: skip
     weight = "bold" if bold else "normal"
     beside = axes.get_yaxis_transform()
