@@ -47,9 +47,7 @@ _SCORES = (
 )
 _DETECTION = (
     ScoreRow(name="mean_detection_recall", label="Share of a patient's lesions found, mean over patients"),
-    ScoreRow(
-        name="mean_detection_precision", label="Share of a patient's findings that are lesions, mean over patients"
-    ),
+    ScoreRow(name="mean_detection_precision", label="Detection precision of a patient, mean over patients"),
     ScoreRow(name="mean_detection_f1", label="Detection F1 of a patient, mean over patients"),
 )
 _ELSEWHERE = {"dice_lesion", "detection_f1_pooled", "false_lesions_per_patient", "brier_in_question"}

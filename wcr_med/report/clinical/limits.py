@@ -15,10 +15,11 @@ def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
     ]
     if inputs.phantom:
         sentences.append("All images are made up. The figures test the software; they say nothing about patients.")
+    alone = len(inputs.partitions) == 1
     if inputs.design == "leave-one-institution-out":
         sentences.append(
-            "Every institution was tested by a network that saw none of its patients, but all of them belong"
-            " to one data set, drawn up in one way."
+            f"{'The institution' if alone else 'Every institution'} was tested by a network that saw none of its"
+            " patients, but all of them belong to one data set, drawn up in one way."
         )
     else:
         sentences.append(
@@ -32,6 +33,11 @@ def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
         "Intervals tell how the figures vary over patients. They do not hold the variation from training again"
         " with another seed."
     )
+    if not alone:
+        sentences.append(
+            f"The figures are of {len(inputs.partitions)} networks together, one for each partition, and of no single"
+            " one. Intervals take patients as independent, though networks share training patients."
+        )
     if any(math.isnan(row.pixel_mm) for row in inputs.dense.result.rows):
         sentences.append(
             "The images do not tell their spacing, so distances are in pixels, with one slice as one pixel, and"
@@ -44,8 +50,8 @@ def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
         )
     if not inputs.robustness:
         sentences.append("Robustness to disturbed images was not measured.")
-    if not any(analysis.deployment.values()):
-        sentences.append("No exported file was measured; the figures are of the network in PyTorch.")
+    unmeasured = "" if any(analysis.deployment.values()) else "; no exported file was measured"
+    sentences.append(f"Scores are of the networks in PyTorch{unmeasured}.")
     if analysis.statistics.multiplicity:
         sentences.append("Many comparisons are made; only the verdict of non-inferiority was planned before the run.")
     return tuple(sentences)
