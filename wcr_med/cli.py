@@ -374,8 +374,8 @@ def infer(
 ) -> None:
     """Segment images with an exported network; needs neither PyTorch nor MONAI.
 
-    Masks come in the input's own format, grid and orientation; of DICOM images as segmentations, NAME.seg.dcm, after
-    pip install 'wcr-med[dicom]'. For research use only; not a medical device.
+    Masks come in the input's own format, grid and orientation; of DICOM images, with the extra dicom, as segmentations
+    NAME.seg.dcm. For research use only; not a medical device.
 
     Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
     """

@@ -41,6 +41,17 @@ def test_they_count_zeros_and_read_back(tmp_path: Path) -> None:
     assert read.step("finetune") is None
 
 
+@pytest.mark.parametrize(
+    "damage", [{"history": [{}]}, {"history": [3]}, {"provenance": []}, {"n_all": "many"}, {"x": 1}]
+)
+def test_a_damaged_record_is_one_line(tmp_path: Path, damage: dict[str, object]) -> None:
+    facts().save(tmp_path)
+    path = tmp_path / FACTS_NAME
+    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    with pytest.raises(UserError, match=r"network\.json: a field is missing or wrong \(.*\); run the evaluation again"):
+        NetworkFacts.load(tmp_path)
+
+
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     facts().save(tmp_path)
     path = tmp_path / FACTS_NAME

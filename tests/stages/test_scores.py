@@ -6,7 +6,7 @@ from tests.report.side_by_side.squares import result_of, split_of
 from wcr_med.config import EvaluationConfig, parse_config
 from wcr_med.errors import UserError
 from wcr_med.evaluation.pool import at_level
-from wcr_med.files import write_json
+from wcr_med.files import read_json, write_json
 from wcr_med.stages.scores import load_scores, require_definitions, scores_path
 from wcr_med.stages.workspace import Workspace
 
@@ -43,6 +43,25 @@ def test_scores_of_another_split_are_refused(workspace):
 def test_a_damaged_file_is_one_line(workspace, damaged):
     write_json(scores_path(workspace, "dense"), damaged)
     with pytest.raises(UserError, match=r"dense/metrics\.json: .*run the evaluation again"):
+        load_scores(workspace, "dense", split_of(SHIFTS))
+
+
+@pytest.mark.parametrize(("field", "value"), [("dice", "high"), ("tp", None), ("tp", 0.5), ("lesions", 3)])
+def test_a_damaged_row_is_one_line(workspace, field, value):
+    path = scores_path(workspace, "dense")
+    document = read_json(path)
+    document["patients"][1][field] = value
+    write_json(path, document)
+    with pytest.raises(
+        UserError, match=r"dense/metrics\.json: a field is missing or unknown .*; run the evaluation again"
+    ):
+        load_scores(workspace, "dense", split_of(SHIFTS))
+
+
+def test_lost_averages_are_one_line(workspace):
+    path = scores_path(workspace, "dense")
+    write_json(path, read_json(path) | {"averages": {}})
+    with pytest.raises(UserError, match=r"'dice_patient'\); run the evaluation again"):
         load_scores(workspace, "dense", split_of(SHIFTS))
 
 

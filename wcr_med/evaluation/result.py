@@ -128,7 +128,7 @@ class EvaluationResult:
                 seed=document["seed"],
                 split_hash=document.get("split_hash"),
                 rows=tuple(PatientRow.from_dict(row) for row in document["patients"]),
-                averages={name: _average(entry) for name, entry in document["averages"].items()},
+                averages=_averages(document["averages"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source}: a field is missing or unknown ({error}); run the evaluation again") from None
@@ -143,6 +143,12 @@ class EvaluationResult:
     def load(cls, path: Path) -> "EvaluationResult":
         """Read a metrics.json."""
         return cls.from_dict(read_json(path), source=str(path))
+
+
+def _averages(document: Mapping[str, Any]) -> dict[str, Average]:
+    if missing := sorted(DEFINITIONS.keys() - document.keys()):
+        raise KeyError(missing[0])
+    return {name: _average(entry) for name, entry in document.items()}
 
 
 def _average(entry: Mapping[str, Any]) -> Average:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from wcr_med.metrics.calibration import CalibrationCounts
@@ -114,6 +114,10 @@ class PatientRow:
         values["calibration"] = CalibrationCounts(**calibration)
         for name in ("threshold_tp", "threshold_fp"):
             values[name] = tuple(document[name])
+        for entry in fields(cls):
+            wanted = {int: (int,), float: (int, float)}.get(entry.type) if isinstance(entry.type, type) else None
+            if wanted and entry.name in values and type(values[entry.name]) not in wanted:
+                raise TypeError(f"{entry.name} is {document.get(entry.name)!r}")
         return cls(**values)
 
 

@@ -59,6 +59,13 @@ class NetworkFacts:
         """A step of the history by name; `None` where it was not done."""
         return next((step for step in self.history if step["step"] == name), None)
 
+    def _check(self) -> None:
+        numbers = (self.sparsity_prunable, self.sparsity_all, self.n_prunable, self.n_all, self.retrained_epochs)
+        if not all(type(number) in (int, float) for number in numbers):
+            raise TypeError("not a number")
+        if not isinstance(self.provenance, Mapping) or not all("step" in step for step in self.history):
+            raise TypeError("history or provenance")
+
     def save(self, folder: Path) -> None:
         """Write network.json into an evaluation folder."""
         write_json(folder / FACTS_NAME, {"schema_version": SCHEMA_VERSION, **asdict(self)})
@@ -68,15 +75,17 @@ class NetworkFacts:
         """Read the network.json of an evaluation folder.
 
         Raises:
-            UserError: it is missing, or of another schema.
+            UserError: it is missing, of another schema, or a field is missing or wrong.
         """
         path = folder / FACTS_NAME
         document = read_json(path)
         if not isinstance(document, dict) or document.pop("schema_version", None) != SCHEMA_VERSION:
             raise UserError(f"{path}: not of schema version {SCHEMA_VERSION}; run the evaluation again")
         try:
-            return cls(
+            facts = cls(
                 **{**document, "repair": tuple(document["repair"]), "history": tuple(document["history"])},
             )
+            facts._check()
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path}: a field is missing or unknown ({error}); run the evaluation again") from None
+            raise UserError(f"{path}: a field is missing or wrong ({error}); run the evaluation again") from None
+        return facts

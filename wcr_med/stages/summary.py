@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from wcr_med.data.phantom import is_phantom
+from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, compare_paired
 from wcr_med.evaluation.pool import at_level
 from wcr_med.files import read_json
@@ -166,7 +167,10 @@ def run_notes(workspace: Workspace, commits: Sequence[str | None]) -> tuple[str,
     notes = []
     audit_path = workspace.out / "audit.json"
     if audit_path.exists():
-        warnings = sum(finding["severity"] == "warning" for finding in read_json(audit_path)["findings"])
+        try:
+            warnings = sum(finding["severity"] == "warning" for finding in read_json(audit_path)["findings"])
+        except (KeyError, TypeError):
+            raise UserError(f"{audit_path}: not an audit; delete it, and let `wcr-med run` make it again") from None
         if warnings:
             notes.append(f"the audit of the images has {warnings} warnings; see audit.json")
     # Finished stages are kept, so the code that trained need not be the code that writes this.
