@@ -117,7 +117,21 @@ def test_run_says_where_the_results_are(wcr_med, finished: Workspace, tmp_path: 
     shutil.copytree(finished.out, tmp_path / "run")
     code, out, _ = wcr_med("run", "--out", tmp_path / "run")
     assert code == 0
-    assert "summary.md" in out
+    assert f"Open {tmp_path / 'run' / 'report' / 'report.html'}" in out
+
+
+def test_the_report_is_written_again_from_what_is_stored(wcr_med, finished: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(finished.out, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "models")
+    code, out, err = wcr_med("report", tmp_path / "run", "--set", "card.contact=nobody@example.org")
+    assert code == 0, err
+    assert "nobody@example.org" in (tmp_path / "run" / "report" / "report.html").read_text()
+    code, _, err = wcr_med("report", tmp_path / "nowhere")
+    assert code != 0
+    assert len(err.strip().splitlines()) == 1
+    code, _, err = wcr_med("report", "--compare", tmp_path / "run")
+    assert code != 0
+    assert "give two run folders" in err
 
 
 def test_infer_writes_masks_of_a_patient_folder(

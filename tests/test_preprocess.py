@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from torch import set_flush_denormal
 
 from wcr_med.errors import UserError
 from wcr_med.preprocess import (
@@ -15,6 +16,12 @@ from wcr_med.preprocess import (
     prepare,
     prepare_mask,
 )
+
+
+@pytest.fixture(autouse=True)
+def tiny_numbers() -> None:
+    """ONNX Runtime and training flush them to zero for the whole thread, and hypothesis draws them."""
+    set_flush_denormal(False)
 
 
 def head(n_slices: int = 3, size: int = 64, channels: int = 3, offset: int = 0, seed: int = 0) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Any
 from wcr_med.config import Config
 from wcr_med.data.attributes import read_attributes
 from wcr_med.data.phantom import is_phantom
+from wcr_med.errors import UserError
 from wcr_med.data.split import Split
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.evaluation.pool import at_level, pool_results
@@ -171,10 +172,18 @@ def _architecture(config: Config, dense: Sequence[NetworkFacts]) -> tuple[tuple[
 
 
 def _robustness(parts: Sequence[Workspace]) -> RobustnessResult | None:
-    """Of all folds that measured it; `None` where none did."""
-    found = [load_robustness(robustness_path(part)) for part in parts if robustness_path(part).exists()]
-    if not found:
+    """Of all folds; `None` where `report.robustness` asks for none, or no fold has measured it.
+
+    Raises:
+        UserError: some folds have measured it and others have not.
+    """
+    paths = [robustness_path(part) for part in parts]
+    missing = [path for path in paths if not path.exists()]
+    if not parts[0].config.report.robustness or len(missing) == len(paths):
         return None
+    if missing:
+        raise UserError(f"{missing[0]}: no such file, but other folds have it; give the command of the run again")
+    found = [load_robustness(path) for path in paths]
     return found[0] if len(found) == 1 else pool_robustness(found)
 
 

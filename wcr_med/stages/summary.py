@@ -172,10 +172,10 @@ def run_notes(workspace: Workspace, commits: Sequence[str | None]) -> tuple[str,
         except (KeyError, TypeError):
             raise UserError(f"{audit_path}: not an audit; delete it, and let `wcr-med run` make it again") from None
         if warnings:
-            notes.append(f"the audit of the images has {warnings} warnings; see audit.json")
+            notes.append(f"The audit of the images has {warnings} warning{'s' * (warnings > 1)}; see audit.json.")
     # Finished stages are kept, so the code that trained need not be the code that writes this.
     now = provenance(seed=None)["commit"]
     if earlier := [commit for commit in dict.fromkeys(commits) if commit != now]:
         named = ", ".join(commit or "unknown" for commit in earlier)
-        notes.append(f"the dense network was trained at commit {named}; the provenance below is later")
+        notes.append(f"The dense network was trained at commit {named}; the provenance below is later.")
     return tuple(notes)
