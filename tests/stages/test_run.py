@@ -242,7 +242,7 @@ def test_an_older_commit_of_the_network_is_told(
     workspace = copied(finished, tmp_path / "run")
     monkeypatch.setattr("wcr_med.stages.summary.provenance", lambda *, seed: {"seed": seed, "commit": "later"})
     summary_stage(workspace)
-    assert "the dense network was trained at commit" in (workspace.out / "summary.md").read_text()
+    assert "The dense network was trained at commit" in (workspace.out / "summary.md").read_text()
 
 
 def test_the_plan_writes_nothing(finished: Workspace, tmp_path: Path) -> None:

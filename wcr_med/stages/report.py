@@ -6,8 +6,8 @@ from typing import Any
 from wcr_med.config import Config
 from wcr_med.data.attributes import read_attributes
 from wcr_med.data.phantom import is_phantom
-from wcr_med.errors import UserError
 from wcr_med.data.split import Split
+from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.evaluation.pool import at_level, pool_results
 from wcr_med.evaluation.robustness import RobustnessResult, pool_robustness
