@@ -59,13 +59,6 @@ class NetworkFacts:
         """A step of the history by name; `None` where it was not done."""
         return next((step for step in self.history if step["step"] == name), None)
 
-    def _check(self) -> None:
-        numbers = (self.sparsity_prunable, self.sparsity_all, self.n_prunable, self.n_all, self.retrained_epochs)
-        if not all(type(number) in (int, float) for number in numbers):
-            raise TypeError("not a number")
-        if not isinstance(self.provenance, Mapping) or not all("step" in step for step in self.history):
-            raise TypeError("history or provenance")
-
     def save(self, folder: Path) -> None:
         """Write network.json into an evaluation folder."""
         write_json(folder / FACTS_NAME, {"schema_version": SCHEMA_VERSION, **asdict(self)})
@@ -82,10 +75,22 @@ class NetworkFacts:
         if not isinstance(document, dict) or document.pop("schema_version", None) != SCHEMA_VERSION:
             raise UserError(f"{path}: not of schema version {SCHEMA_VERSION}; run the evaluation again")
         try:
+            _require_kinds(document)
             facts = cls(
                 **{**document, "repair": tuple(document["repair"]), "history": tuple(document["history"])},
             )
-            facts._check()
         except (KeyError, TypeError) as error:
             raise UserError(f"{path}: a field is missing or wrong ({error}); run the evaluation again") from None
         return facts
+
+
+def _require_kinds(document: Mapping[str, Any]) -> None:
+    """Raise TypeError or KeyError where a field is of another kind than it was written as."""
+    for name in ("sparsity_prunable", "sparsity_all", "n_prunable", "n_all", "retrained_epochs"):
+        if type(document[name]) not in (int, float):
+            raise TypeError(f"{name} is {document[name]!r}")
+    if not isinstance(document["provenance"], Mapping):
+        raise TypeError("provenance is no record")
+    for step in document["history"]:
+        if not isinstance(step, Mapping) or "step" not in step:
+            raise TypeError("a step of history has no name")

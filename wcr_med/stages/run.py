@@ -99,8 +99,8 @@ def plan(
         UserError: the data folder exists but cannot be indexed, or holds too few patients for the split.
     """
     steps = _steps(workspace)
-    left_out = ("ladder", "summary") if workspace.config.split.in_turn else ()
-    left_out += () if show_leak else ("leak",)
+    left_out = {"ladder", "summary"} if workspace.config.split.in_turn else set()
+    left_out |= set() if show_leak else {"leak"}
     return "\n".join(
         [
             "# resolved configuration",
