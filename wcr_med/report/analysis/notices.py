@@ -112,4 +112,4 @@ def _of_absent(inputs: ReportInputs) -> Iterator[Notice]:
     if not any(network.deployment for network in inputs.networks):
         yield Notice(section="deployment", message="No exported file was measured.")
     if not inputs.ladder:
-        yield Notice(section="pruning", message="Further sparsities were not scored on the test patients.")
+        yield Notice(section="pruning", message="Sparsities other than those of the networks below were not scored.")
