@@ -123,7 +123,7 @@ def test_run_says_where_the_results_are(wcr_med, finished: Workspace, tmp_path: 
 def test_the_report_is_written_again_from_what_is_stored(wcr_med, finished: Workspace, tmp_path: Path) -> None:
     shutil.copytree(finished.out, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "models")
-    code, out, err = wcr_med("report", tmp_path / "run", "--set", "card.contact=nobody@example.org")
+    code, _, err = wcr_med("report", tmp_path / "run", "--set", "card.contact=nobody@example.org")
     assert code == 0, err
     assert "nobody@example.org" in (tmp_path / "run" / "report" / "report.html").read_text()
     code, _, err = wcr_med("report", tmp_path / "nowhere")
