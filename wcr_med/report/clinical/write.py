@@ -85,21 +85,11 @@ def _copy_masks(inputs: ReportInputs, target: Path) -> None:
         for row in network.result.rows:
             source = mask_path(network.folders[row.patient_id], row.patient_id)
             try:
-                _link(source, target / network.name / source.name)
+                shutil.copyfile(source, target / network.name / source.name)
             except FileNotFoundError:
                 raise UserError(
                     f"{source}: the stored mask of {network.name} is missing; run `wcr-med evaluate` again"
                 ) from None
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same bytes under another name; a copy where the file system has no hard links, or has two."""
-    try:
-        target.hardlink_to(source)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 @contextlib.contextmanager
