@@ -19,7 +19,8 @@ def pool_results(results: Sequence[EvaluationResult], *, config: EvaluationConfi
         seed: of the bootstrap.
 
     Returns:
-        Rows in the order given. The threshold is NaN and the split hash `None` unless all results agree on them.
+        A single result as it is. Of several the rows in the order given; the threshold is NaN and the split hash `None`
+        unless all results agree on them.
 
     Raises:
         UserError: there are no results, two share a patient, or they were scored by different definitions.
@@ -44,6 +45,8 @@ def pool_results(results: Sequence[EvaluationResult], *, config: EvaluationConfi
             "the evaluations differ in evaluation.tolerance_px, evaluation.lesion_min_voxels or in what was measured;"
             " run all folds with one configuration"
         )
+    if len(results) == 1:
+        return results[0]
     thresholds = {result.threshold for result in results}
     hashes = {result.split_hash for result in results}
     return EvaluationResult(

@@ -10,7 +10,7 @@ from wcr_med.data.index import index_patients
 from wcr_med.data.sites import sites
 from wcr_med.errors import UserError
 from wcr_med.stages.inputs import ensure_phantom, open_patients
-from wcr_med.stages.workspace import Workspace, save_config
+from wcr_med.stages.workspace import Workspace, folds_folder, save_config
 
 log = logging.getLogger(__name__)
 
@@ -96,4 +96,6 @@ def log_lines_begin(prefix: str) -> Iterator[None]:
 def _fold(workspace: Workspace, name: str, **chosen: object) -> Workspace:
     config = workspace.config
     split = SplitConfig.model_validate(config.split.model_dump() | chosen)
-    return Workspace(out=workspace.out / "folds" / name, config=Config.model_validate(dict(config) | {"split": split}))
+    return Workspace(
+        out=folds_folder(workspace.out) / name, config=Config.model_validate(dict(config) | {"split": split})
+    )

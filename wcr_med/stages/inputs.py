@@ -13,7 +13,7 @@ from wcr_med.data.split import Split, make_split
 from wcr_med.errors import UserError
 from wcr_med.files import write_json
 from wcr_med.provenance import available_cores
-from wcr_med.stages.workspace import Workspace
+from wcr_med.stages.workspace import Workspace, folds_folder
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_patients(workspace: Workspace) -> Patients:
             folder holds a study of several folds.
     """
     config = workspace.config
-    if (workspace.out / "folds").is_dir() and not config.split.in_turn:
+    if folds_folder(workspace.out).is_dir() and not config.split.in_turn:
         raise UserError(
             f"{workspace.out}: holds the folds of a study, and this configuration is of one partition; choose another"
             " --out, or one of its folds"

@@ -54,8 +54,8 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
     config, entries = workspace.config, patients[0].entries
     names = network_names(workspace)
     scores = {name: _scores(parts, patients, name) for name in names}
-    networks = tuple(_network(config, parts, patients, name, scores[name]) for name in names)
-    dense = [NetworkFacts.load(part.evaluation_folder(DENSE)) for part in parts]
+    facts = {name: [NetworkFacts.load(part.evaluation_folder(name)) for part in parts] for name in names}
+    networks = tuple(_network(config, parts, patients, name, scores[name], facts[name]) for name in names)
     return ReportInputs(
         title=f"{config.model.name}, pruned to {100 * config.pruning.sparsity:.6g} % sparsity",
         command=command,
@@ -70,7 +70,7 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
             _partition(found.split, {name: scores[name][place].threshold for name in names})
             for place, found in enumerate(patients)
         ),
-        architecture=_architecture(config, dense),
+        architecture=_architecture(config, facts[DENSE]),
         # Folds score no ladder, and one fold may be reported alone.
         ladder=ladder_rows(workspace) if (workspace.out / "ladder").is_dir() else (),
         robustness=_robustness(parts),
@@ -80,7 +80,7 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
         evaluation=config.evaluation,
         configuration=config.model_dump(mode="json"),
         provenance=provenance(seed=config.seed),
-        notes=run_notes(workspace, [facts.provenance.get("commit") for facts in dense]),
+        notes=run_notes(workspace, [one.provenance.get("commit") for one in facts[DENSE]]),
     )
 
 
@@ -106,9 +106,8 @@ def _network(
     patients: Sequence[Patients],
     name: str,
     results: Sequence[EvaluationResult],
+    facts: Sequence[NetworkFacts],
 ) -> Network:
-    folders = [part.evaluation_folder(name) for part in parts]
-    facts = [NetworkFacts.load(folder) for folder in folders]
     return Network(
         name=name,
         sparsity_prunable=sum(one.sparsity_prunable for one in facts) / len(facts),
@@ -117,10 +116,10 @@ def _network(
         n_all=facts[0].n_all,
         repair=facts[0].repair,
         retrained_epochs=facts[0].retrained_epochs,
-        result=results[0] if len(results) == 1 else pool_results(results, config=config.evaluation, seed=config.seed),
+        result=pool_results(results, config=config.evaluation, seed=config.seed),
         folders={
-            patient_id: folder
-            for folder, found in zip(folders, patients, strict=True)
+            patient_id: part.evaluation_folder(name)
+            for part, found in zip(parts, patients, strict=True)
             for patient_id in found.split.test
         },
         deployment=_deployment(parts, name),
@@ -183,8 +182,7 @@ def _robustness(parts: Sequence[Workspace]) -> RobustnessResult | None:
         return None
     if missing:
         raise UserError(f"{missing[0]}: no such file, but other folds have it; give the command of the run again")
-    found = [load_robustness(path) for path in paths]
-    return found[0] if len(found) == 1 else pool_robustness(found)
+    return pool_robustness([load_robustness(path) for path in paths])
 
 
 def _leak(workspace: Workspace, dense: EvaluationResult) -> Leak | None:

@@ -21,7 +21,7 @@ from wcr_med.stages.report import report_stage
 from wcr_med.stages.robustness import network_names, robustness_stage
 from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, folds_folder, pruned_name
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
     config, out = workspace.config, workspace.out
     pruned = ", ".join(pruned_name(sparsity) for sparsity in pruned_sparsities(config.pruning))
     at = ", ".join(f"{sparsity:.6g}" for sparsity in pruned_sparsities(config.pruning))
-    where = out / "folds" / "*" if config.split.in_turn else out
+    where = folds_folder(out) / "*" if config.split.in_turn else out
     strength, _ = strength_and_schedule(config.regularizer)
     name = config.regularizer.name
     term = "no regularizer" if name == "none" else f"{name} of strength {strength:g}"
@@ -154,7 +154,7 @@ def _steps(workspace: Workspace) -> dict[str, str]:
         "ladder": f"score sparsities {rungs} %, as pruned" + (f", and {mended}" if mended else ""),
         "evaluate": f"test patients, {DENSE} and {pruned}; write {where / 'evaluation'}",
         "export": f"ONNX, storage {config.export.storage}, values {config.export.values}, checked against PyTorch"
-        f"{second}; write {(out / 'folds' / '(the first)' if config.split.in_turn else out) / 'export'}",
+        f"{second}; write {(folds_folder(out) / '(the first)' if config.split.in_turn else out) / 'export'}",
         "deployment": f"time the exported files on this machine, {config.report.bench_runs} runs each",
         "robustness": f"score under {', '.join(config.report.robustness) or 'no disturbances'}",
         "leak": f"train once more on a split of slices, as a warning and no result; write {leak_path(workspace)}",

@@ -12,7 +12,7 @@ from wcr_med.report.clinical.formats import number
 from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
 from wcr_med.report.side_by_side.page import verdict_words
 from wcr_med.stages.scores import load_scores
-from wcr_med.stages.workspace import Workspace, pruned_name
+from wcr_med.stages.workspace import Workspace, folds_folder, pruned_name
 
 
 def side_by_side_stage(run_a: Path, run_b: Path, out: Path, *, model: str | None = None) -> str:
@@ -54,11 +54,10 @@ def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
     network = model or pruned_name(config.pruning.sparsity)
     parts = [_load_part(part, config, network) for part in _part_folders(folder, config)]
     results = [result for result, _ in parts]
-    pooled = results[0] if len(results) == 1 else pool_results(results, config=config.evaluation, seed=config.seed)
     return RunEvaluation(
         name=name,
         network=network,
-        result=pooled,
+        result=pool_results(results, config=config.evaluation, seed=config.seed),
         splits=tuple(split for _, split in parts),
         evaluation=config.evaluation,
         settings=config.report,
@@ -71,13 +70,14 @@ def _part_folders(folder: Path, config: Config) -> list[Path]:
     """The run itself, or its folds in order. The images are not looked at, so a run can be compared without them."""
     if not config.split.in_turn:
         return [folder]
+    inside = folds_folder(folder)
     if config.split.leave_out is None:
-        folds = [folder / "folds" / str(number) for number in range(config.split.folds)]
+        folds = [inside / str(number) for number in range(config.split.folds)]
     else:
-        folds = sorted(path for path in (folder / "folds").glob("*") if path.is_dir() and not path.name.isdigit())
+        folds = sorted(path for path in inside.glob("*") if path.is_dir() and not path.name.isdigit())
     missing = [fold for fold in folds if not (fold / "split.json").is_file()]
     if missing or not folds:
-        where = missing[0] if missing else folder / "folds"
+        where = missing[0] if missing else inside
         raise UserError(f"{where}: was not run yet, and the configuration asks for every fold; run `wcr-med run` first")
     return folds
 

@@ -125,6 +125,11 @@ def save_config(workspace: Workspace) -> None:
     write_text(workspace.out / "config.yaml", workspace.config.to_yaml())
 
 
+def folds_folder(out: Path) -> Path:
+    """Where a study of several partitions keeps the run folders of its folds."""
+    return out / "folds"
+
+
 def pruned_name(sparsity: float) -> str:
     """The name of a network pruned to a sparsity: 0.9 -> "pruned-90", 0.985 -> "pruned-98.5"."""
     return f"pruned-{100 * sparsity:.6g}"

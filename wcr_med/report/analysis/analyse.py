@@ -30,7 +30,7 @@ def analyse(inputs: ReportInputs) -> Analysis:
             on other patients for one network.
     """
     check_inputs(inputs)
-    settings = Settings.of(inputs)
+    settings = Settings.of(inputs.evaluation, inputs.settings, inputs.dense.result)
     rows = {network.name: _sorted_rows(network) for network in inputs.networks}
     dense = rows[inputs.dense.name]
     groups = groupings(dense, inputs.attributes, columns=inputs.settings.subgroup_columns)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from wcr_med.report.clinical.inputs import ReportInputs
+from wcr_med.config import EvaluationConfig, ReportConfig
+from wcr_med.evaluation.result import EvaluationResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,15 @@ class Settings:
     lesion_min_voxels: int = 10
 
     @classmethod
-    def of(cls, inputs: ReportInputs) -> "Settings":
-        """Those of a run; seed and smallest lesion are those of the dense network's evaluation."""
+    def of(cls, evaluation: EvaluationConfig, report: ReportConfig, result: EvaluationResult) -> "Settings":
+        """Those of a run; seed and smallest lesion are those of the evaluation that is compared with."""
         return cls(
-            confidence=inputs.evaluation.confidence,
-            resamples=inputs.evaluation.resamples,
-            permutations=inputs.settings.permutations,
-            seed=inputs.dense.result.seed,
-            margin=inputs.evaluation.margin,
-            worse_by=inputs.evaluation.worse_by,
-            min_subgroup=inputs.settings.min_subgroup,
-            lesion_min_voxels=inputs.dense.result.lesion_min_voxels,
+            confidence=evaluation.confidence,
+            resamples=evaluation.resamples,
+            permutations=report.permutations,
+            seed=result.seed,
+            margin=evaluation.margin,
+            worse_by=evaluation.worse_by,
+            min_subgroup=report.min_subgroup,
+            lesion_min_voxels=result.lesion_min_voxels,
         )

@@ -44,7 +44,7 @@ def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
     a, b = [rows_a[patient_id] for patient_id in common], [rows_b[patient_id] for patient_id in common]
     require_same_reference(run_a, run_b, a, b)
     definitions = find_definitions(run_a, run_b, a, b)
-    settings = _settings(run_a)
+    settings = Settings.of(run_a.evaluation, run_a.settings, run_a.result)
     return SideBySide(
         a=_facts(run_a, a, rows_b, definitions, run_a),
         b=_facts(run_b, b, rows_a, definitions, run_a),
@@ -61,19 +61,6 @@ def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
         resamples=settings.resamples,
         permutations=settings.permutations,
         seed=settings.seed,
-    )
-
-
-def _settings(run: RunEvaluation) -> Settings:
-    return Settings(
-        confidence=run.evaluation.confidence,
-        resamples=run.evaluation.resamples,
-        permutations=run.settings.permutations,
-        seed=run.result.seed,
-        margin=run.evaluation.margin,
-        worse_by=run.evaluation.worse_by,
-        min_subgroup=run.settings.min_subgroup,
-        lesion_min_voxels=run.result.lesion_min_voxels,
     )
 
 
