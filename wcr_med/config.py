@@ -235,6 +235,18 @@ class TrainingConfig(Section):
     threads: int = Field(0, ge=0, description="Processor threads; 0: all available cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     loader_workers: int = Field(1, ge=0, description="Processes that augment; 0: in the training process")
+    slices: Literal["auto", "streamed", "device"] = Field(
+        "auto",
+        description="streamed: read from the cache and augmented by loader processes; device: kept in the device's"
+        " memory and augmented there; auto: device on CUDA where they fit, else streamed",
+    )
+    compile: bool = Field(False, description="Compile the network (torch.compile); where that fails, go on without")
+    checkpoint_minutes: NotNegative = Field(
+        10.0, description="Also save within an epoch when the last save is older than this; 0: after epochs alone"
+    )
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = Field(
+        ("tensorboard",), description="Where curves go; mlflow: to MLFLOW_TRACKING_URI, or a file beside the run"
+    )
 
 
 RepairName = Literal["reestimate_statistics", "match_variance", "tune_biases"]

@@ -5,7 +5,8 @@ from typing import Any
 from wcr_med.config import Config
 
 _SECTIONS = {"seed", "preprocess", "augment", "model", "regularizer", "loss", "optimizer", "training"}
-_NOT_DECIDING = {"threads", "loader_workers", "device"}  # may change between an interruption and the resume
+# These may change between an interruption and the resume.
+_NOT_DECIDING = {"threads", "loader_workers", "device", "slices", "compile", "checkpoint_minutes", "track"}
 
 
 def deciding_fields(config: Config) -> dict[str, Any]:
