@@ -6,13 +6,15 @@ would have seen, and the number of loader processes changes nothing.
 Shape suffixes: N slices of the cache, C channels, h and w rows and columns of the network's grid.
 """
 
+import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from wcr_med.data.cache import SliceCache
 from wcr_med.errors import UserError
@@ -87,8 +89,41 @@ class EpochPlan(Sampler[Draw]):
         return len(self._order)
 
     def __iter__(self) -> Iterator[Draw]:
-        for row, seed in zip(self._order.tolist(), self._seeds.tolist(), strict=True):
-            yield Draw(row, seed)
+        return iter(self.part(slice(None)))
+
+    def part(self, positions: slice) -> list[Draw]:
+        """The items at these positions of the epoch's order."""
+        rows, seeds = self._order[positions].tolist(), self._seeds[positions].tolist()
+        return [Draw(row, seed) for row, seed in zip(rows, seeds, strict=True)]
+
+
+class BatchPlan(Sampler[list[Draw]]):
+    """One process's part of every batch of an epoch: contiguous, so that the parts in rank order are the whole batch.
+
+    Args:
+        plan: of the epoch.
+        batch_size: slices a batch, all processes together.
+        rank: of this process, from 0.
+        world: processes in all.
+    """
+
+    def __init__(self, plan: EpochPlan, *, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self._plan = plan
+        self._batch_size = batch_size
+        self._rank = rank
+        self._world = world
+        self.first_step = 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, the skipped ones included."""
+        return -(-len(self._plan) // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for step in range(self.first_step, len(self)):
+            begin, end = step * self._batch_size, min(len(self._plan), (step + 1) * self._batch_size)
+            share, more = divmod(end - begin, self._world)
+            start = begin + self._rank * share + min(self._rank, more)
+            yield self._plan.part(slice(start, start + share + (self._rank < more)))
 
 
 class SliceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -124,16 +159,19 @@ class SliceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 class TrainingLoader:
     """Batches of an epoch: `for image_NChw, mask_N1hw in loader.epoch(3)`.
 
-    The last batch of an epoch may be smaller. Loader processes stay alive between epochs.
+    The last batch of an epoch may be smaller; where it has fewer slices than there are processes, some get an empty
+    one. Loader processes stay alive between epochs.
 
     Args:
         cache: prepared slices.
         rows: the training rows.
         augmenter: changes images and masks; `None` for no change.
-        batch_size: slices a batch.
+        batch_size: slices a batch, all processes of the training together.
         other_per_tumour: see `balanced_rows`.
         seed: of the run.
         workers: processes that augment; 0 for none but this one. It does not change what comes out.
+        rank: which process of the training this is, from 0.
+        world: how many processes train together.
     """
 
     def __init__(
@@ -146,14 +184,18 @@ class TrainingLoader:
         other_per_tumour: float,
         seed: int,
         workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
+        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world)
         self._loader = DataLoader(
             SliceDataset(cache, rows, augmenter=augmenter),
-            batch_size=batch_size,
-            sampler=self._plan,
+            batch_sampler=self._batches,
+            collate_fn=partial(_collate, shape_Chw=cache.images_NChw.shape[1:]),
             num_workers=workers,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_signals_to_the_training,
             pin_memory=torch.cuda.is_available(),
             # The loader draws a number from a generator at each pass; its own keeps that away from the run's.
             generator=torch.Generator(),
@@ -161,9 +203,32 @@ class TrainingLoader:
 
     def __len__(self) -> int:
         """Batches of an epoch; the same in every epoch."""
-        return len(self._loader)
+        return len(self._batches)
 
-    def epoch(self, number: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of one epoch, from 0: image float32 (N, C, h, w), mask float32 (N, 1, h, w)."""
+    def epoch(self, number: int, *, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of one epoch, from 0: image float32 (N, C, h, w), mask float32 (N, 1, h, w).
+
+        Args:
+            number: of the epoch.
+            first_step: batches that are skipped: an interrupted epoch has had them.
+        """
         self._plan.set_epoch(number)
+        self._batches.first_step = first_step
         yield from self._loader
+
+
+def _collate(
+    items: list[tuple[torch.Tensor, torch.Tensor]], *, shape_Chw: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if not items:
+        return torch.empty(0, *shape_Chw), torch.empty(0, 1, *shape_Chw[1:])
+    images, masks = zip(*items, strict=True)
+    # In a loader process this writes into shared memory at once, as torch's own collation does.
+    image_NChw, mask_N1hw = default_collate([*images]), default_collate([*masks])
+    return image_NChw, mask_N1hw
+
+
+def _leave_signals_to_the_training(_worker: int) -> None:
+    """Signals to the whole process group stop the training, which then ends its loader processes by itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
