@@ -12,3 +12,13 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class Stopped(Exception):  # noqa: N818 - nothing is wrong
+    """A signal asked the work to stop, and its state is saved: the same command goes on from there.
+
+    The command line prints the message and exits with `exit_code`, EX_TEMPFAIL of sysexits.h: a batch system may start
+    the command again.
+    """
+
+    exit_code = 75

@@ -14,7 +14,8 @@ from wcr_med.models import build_model, prunable_parameters
 from wcr_med.regularizers import L1
 from wcr_med.training import BEST_NAME, LAST_NAME, ValidationScores, choose_processor, train, validate
 from wcr_med.training.checkpoint import STATE_NAME
-from wcr_med.training.loop import _Losses
+from wcr_med.training.epochs import Losses
+from wcr_med.training.progress import Part
 
 
 def test_learns_and_returns_the_best_weights(tmp_path: Path) -> None:
@@ -112,16 +113,16 @@ def test_weights_that_are_not_numbers_after_the_last_step_are_not_kept(tmp_path:
     assert not (tmp_path / STATE_NAME).exists()
 
 
-def test_losses_are_averaged_and_the_last_is_checked_too() -> None:
-    losses = _Losses(first_step=10)
+def test_losses_are_added_up_and_the_last_is_checked_too() -> None:
+    losses = Losses(first_step=10, done=Part(steps=1, loss_sum=0.5))
     for value in (1.0, 2.0, 6.0):
         losses.add(torch.tensor(value))
-    assert losses.mean() == 3.0
-    losses = _Losses(first_step=10)
+    assert losses.sum() == losses.sum() == 9.5
+    losses = Losses(first_step=10, done=Part())
     losses.add(torch.tensor(1.0))
     losses.add(torch.tensor(float("inf")))
     with pytest.raises(UserError, match="inf at step 12"):
-        losses.mean()
+        losses.sum()
 
 
 def test_other_seeds_give_other_weights_and_equal_seeds_equal_ones(tmp_path: Path) -> None:

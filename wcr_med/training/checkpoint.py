@@ -1,7 +1,7 @@
-"""The state of a training between two epochs: one safetensors file, whole or absent, with the one before it kept.
+"""The state of a training between two steps: one safetensors file, whole or absent, with the one before it kept.
 
-The file holds tensors and, in its header, one JSON document; reading it runs no code. Random numbers need no place in
-it: every epoch draws them from the seed and its own number.
+The file holds tensors and, in its header, one JSON document; reading it runs no code. Between two epochs random numbers
+need no place in it: every epoch draws them from the seed and its own number.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Checkpoint:
         progress: what had been reached.
         model: the network's weights and buffers by name.
         optimizer: the optimizer's tensors as "PARAMETER/SLOT".
-        extras: of `TrainingStep.state`.
+        extras: of `TrainingStep.state`, and within an epoch of `random_state`.
     """
 
     path: Path
@@ -113,7 +113,7 @@ def save_checkpoint(
     *,
     extras: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write the state; the one that was there becomes the previous one. `extras` is of `TrainingStep.state`.
+    """Write the state; the one that was there becomes the previous one. `extras` as in `Checkpoint`.
 
     Raises:
         UserError: the disk is full or the folder cannot be written. The states that were there stay.

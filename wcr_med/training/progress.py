@@ -31,12 +31,30 @@ class EpochRow:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """How far an unfinished epoch is.
+
+    Attributes:
+        steps: that are done.
+        loss_sum: of their losses.
+        n_slices: that they took, of all processes.
+        seconds: wall time of them, interruptions not counted.
+    """
+
+    steps: int = 0
+    loss_sum: float = 0.0
+    n_slices: int = 0
+    seconds: float = 0.0
+
+
 @dataclass(kw_only=True)
 class Progress:
     """What a training has reached. All of it is JSON.
 
     Attributes:
         epochs_done: finished epochs.
+        part: of the epoch after them that is done.
         best_epoch: the epoch, counted from 1, with the best validation Dice; 0 before the first validation.
         best_dice: its `dice_patient`; `None` before, or where no validation patient had a defined Dice.
         validations_without_better: validations since then.
@@ -46,6 +64,7 @@ class Progress:
     """
 
     epochs_done: int = 0
+    part: Part = field(default_factory=Part)
     best_epoch: int = 0
     best_dice: float | None = None
     validations_without_better: int = 0
@@ -65,7 +84,7 @@ class Progress:
             Whether it is the best so far. The first validated epoch always is; later ones must have a larger Dice, so
             of equal epochs the earliest stays.
         """
-        self.epochs_done = row.epoch
+        self.epochs_done, self.part = row.epoch, Part()
         self.seconds += row.seconds
         self.history.append(row)
         self.terms.append(terms)
@@ -89,4 +108,5 @@ class Progress:
             TypeError: a field is missing or unknown.
             KeyError: the history is missing.
         """
-        return cls(**document | {"history": [EpochRow(**row) for row in document["history"]]})
+        history = [EpochRow(**row) for row in document["history"]]
+        return cls(**document | {"history": history, "part": Part(**document.get("part", {}))})

@@ -1,6 +1,6 @@
 """One step of training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +11,7 @@ from wcr_med.losses import Loss, build_loss
 from wcr_med.models import layer_costs, prunable_parameters
 from wcr_med.optimizers import Powerpropagation, Robust, build_optimizer, build_robust, set_learning_rate
 from wcr_med.regularizers import Moment, Regularizer, Schedule, WeightStep, strength_and_schedule
+from wcr_med.training.distributed import Group
 from wcr_med.training.processor import Processor
 
 
@@ -23,12 +24,14 @@ class TrainingStep:
 
     Attributes:
         model: gives logits_N1hw; in training mode, on the processor's device.
+        network: what is called: the model, as processes share it, or compiled; its parameters are the model's.
         kernels: the parameters that the regularizer covers.
         loss_of: of `wcr_med.losses.build_loss`.
         optimizer: over the model's parameters.
         processor: places the batch and decides the precision.
         gradient_clip: largest norm of the loss gradient; 0 for no limit.
         n_steps: of the whole training; the schedule counts in shares of it.
+        group: the processes that train together.
         regularizer: `None` for none.
         strength: of the regularizer, once it has risen.
         schedule: when it acts.
@@ -37,30 +40,42 @@ class TrainingStep:
     """
 
     model: nn.Module
+    network: Callable[[Tensor], Tensor]
     kernels: Mapping[str, nn.Parameter]
     loss_of: Loss
     optimizer: torch.optim.Optimizer
     processor: Processor
     gradient_clip: float
     n_steps: int
+    group: Group = field(default_factory=Group)
     regularizer: Regularizer | None = None
     strength: float = 0.0
     schedule: Schedule = field(default_factory=Schedule)
     robust: Robust | None = None
     power: Powerpropagation | None = None
 
-    def __call__(self, images_NChw: Tensor, masks_N1hw: Tensor, *, step: int, rate: float) -> Tensor:
-        """Take the step; the loss before it, a detached scalar on the device.
+    def __call__(
+        self,
+        images_NChw: Tensor,
+        masks_N1hw: Tensor,
+        *,
+        step: int,
+        rate: float,
+        sizes: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Take the step; the loss of the whole batch before it, a detached scalar on the device.
 
         Args:
-            images_NChw: float32.
+            images_NChw: float32; this process's part of the batch.
             masks_N1hw: float32, 0 and 1.
             step: counted from 0 over the whole training.
             rate: learning rate of this step.
+            sizes: slices of each process's part, by rank; not needed for one process alone.
         """
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        backward = self._backward(self.processor.place(images_NChw), self.processor.place(masks_N1hw))
+        sizes = sizes or (len(images_NChw),)
+        backward = self._backward(self.processor.place(images_NChw), self.processor.place(masks_N1hw), sizes)
         loss = backward() if self.robust is None else self.robust.gradient_(backward)
         if self.gradient_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
@@ -74,6 +89,16 @@ class TrainingStep:
             if self.power is not None and isinstance(self.regularizer, WeightStep):
                 self.power.follow_()
         return loss
+
+    def fits(self, images_NChw: Tensor, masks_N1hw: Tensor) -> None:
+        """A forward and a backward pass that change no weight, to see whether memory suffices.
+
+        Raises:
+            RuntimeError: it does not.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        self._backward(self.processor.place(images_NChw), self.processor.place(masks_N1hw), (len(images_NChw),))()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed training needs beside weights and optimizer, by "PART/NAME"."""
@@ -96,11 +121,13 @@ class TrainingStep:
         parts = {"regularizer": self.regularizer, "robust": self.robust, "power": self.power}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _backward(self, images_NChw: Tensor, masks_N1hw: Tensor) -> Callable[[], Tensor]:
+    def _backward(self, images_NChw: Tensor, masks_N1hw: Tensor, sizes: Sequence[int]) -> Callable[[], Tensor]:
+        whole_masks_N1hw = self.group.gather(masks_N1hw, sizes)
+
         def backward() -> Tensor:
             with self.processor.autocast():
-                logits_N1hw = self.model(images_NChw)
-            loss = self.loss_of(logits_N1hw.float(), masks_N1hw)
+                logits_N1hw = self.network(images_NChw)
+            loss = self.loss_of(self.group.gather(logits_N1hw.float(), sizes), whole_masks_N1hw)
             torch.autograd.backward(loss)
             return loss.detach()
 
@@ -116,7 +143,13 @@ class TrainingStep:
 
 
 def build_step(
-    model: nn.Module, config: Config, processor: Processor, regularizer: Regularizer | None, *, n_steps: int
+    model: nn.Module,
+    config: Config,
+    processor: Processor,
+    regularizer: Regularizer | None,
+    *,
+    n_steps: int,
+    group: Group | None = None,
 ) -> TrainingStep:
     """The step that a configuration describes, with a new optimizer.
 
@@ -126,10 +159,12 @@ def build_step(
         processor: device and precision.
         regularizer: the one that `config.regularizer` names, or `None`; a caller may give one of its own.
         n_steps: of the whole training.
+        group: the processes that train together; `None` for this one alone.
 
     Raises:
         UserError: the regularizer's strength or schedule is out of range.
     """
+    group = group or Group()
     kernels = prunable_parameters(model)
     strength, schedule = strength_and_schedule(config.regularizer)
     alpha = config.optimizer.powerpropagation
@@ -138,12 +173,14 @@ def build_step(
         regularizer.prepare(layer_costs(model, (config.model.in_channels, grid.height, grid.width)))
     return TrainingStep(
         model=model,
+        network=group.share(model),
         kernels=kernels,
         loss_of=build_loss(config.loss),
         optimizer=build_optimizer(model, config.optimizer),
         processor=processor,
         gradient_clip=config.training.gradient_clip,
         n_steps=n_steps,
+        group=group,
         regularizer=regularizer,
         strength=strength,
         schedule=schedule,

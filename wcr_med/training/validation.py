@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from wcr_med.data.cache import SliceCache
+from wcr_med.training.distributed import Group
 from wcr_med.training.processor import Processor
 
 Counts = npt.NDArray[np.int64]
@@ -43,8 +44,11 @@ def validate(
     *,
     batch_size: int,
     threshold: float = 0.5,
+    group: Group | None = None,
 ) -> ValidationScores:
     """Predict all slices of these patients and score them. The model is left in evaluation mode.
+
+    Several processes share the slices out, each predicted once; the counts are added up, so all have the same scores.
 
     Args:
         model: gives logits_N1hw; on the processor's device.
@@ -53,20 +57,23 @@ def validate(
         processor: device and precision.
         batch_size: slices a forward pass; slices of two patients may share one.
         threshold: a pixel is foreground where its probability is above this; in (0, 1).
+        group: the processes that validate together; `None` for this one alone.
     """
+    group = group or Group()
     model.eval()
     least_logit = math.log(threshold / (1 - threshold))
     rows_of = [cache.rows([patient_id]) for patient_id in patient_ids]
     rows = np.concatenate(rows_of)
     owner_N = np.repeat(np.arange(len(rows_of)), [len(own) for own in rows_of])
     counts_N3 = np.zeros((len(rows), 3), dtype=np.int64)
-    for start in range(0, len(rows), batch_size):
+    for start in range(group.rank * batch_size, len(rows), group.world * batch_size):
         batch = rows[start : start + batch_size]
         images_NChw = torch.from_numpy(np.asarray(cache.images_NChw[batch], dtype=np.float32))
         reference_Nhw = torch.from_numpy(np.asarray(cache.masks_Nhw[batch])).to(processor.device) > 0
         with processor.autocast():
             logits_N1hw = model(processor.place(images_NChw))
         counts_N3[start : start + batch_size] = _counts(logits_N1hw[:, 0] > least_logit, reference_Nhw)
+    counts_N3 = group.sum_(torch.from_numpy(counts_N3)).numpy()
     counts_P3 = np.zeros((len(patient_ids), 3), dtype=np.int64)
     np.add.at(counts_P3, owner_N, counts_N3)
     return scores_of_counts(counts_P3)
