@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -177,3 +178,53 @@ def test_no_version_is_asked_for_over_the_network() -> None:
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
+
+
+def _through_compose(
+    config: AugmentConfig, image_hwC: Array, mask_hw: npt.NDArray[np.uint8], seed: int
+) -> tuple[Array, Array]:
+    """The same as a pipeline of albumentations, drawn and applied in one: what augmentation is defined by."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations as album
+
+    rng = np.random.default_rng(seed)
+    air_C = image_hwC[::4, ::4].min(axis=(0, 1))
+    image_hwC = image_hwC - air_C
+    if rng.random() < config.elastic:
+        rows, columns = mask_hw.shape
+        coarse = rng.standard_normal((6, 6, 2), dtype=np.float32)
+        source = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
+        source *= np.array([columns, rows], dtype=np.float32) * np.float32(0.02)
+        source[..., 0] += np.arange(columns, dtype=np.float32)
+        source[..., 1] += np.arange(rows, dtype=np.float32)[:, None]
+        image_hwC = cv2.remap(image_hwC, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        mask_hw = cv2.remap(mask_hw, source, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    affine = album.Affine(
+        rotate=(-config.rotate_degrees, config.rotate_degrees),
+        scale=(1 - config.scale, 1 + config.scale),
+        keep_ratio=True,
+        translate_percent=(-config.shift, config.shift),
+        p=1.0,
+    )
+    pipeline = album.Compose([album.HorizontalFlip(p=0.5), affine])
+    pipeline.set_random_seed(int(rng.integers(2**32)))
+    moved = pipeline(image=image_hwC, mask=mask_hw)
+    gain_C = rng.uniform(1 - config.intensity, 1 + config.intensity, (3,)).astype(np.float32)
+    offset_C = rng.uniform(-config.intensity, config.intensity, (3,)).astype(np.float32)
+    changed = moved["image"] * gain_C + (gain_C * air_C + offset_C)
+    bank = np.random.default_rng(0).standard_normal(4 * changed.size, dtype=np.float32)
+    start = int(rng.integers(len(bank) - changed.size))
+    sigma = np.float32(rng.uniform(0, config.noise))
+    return changed + sigma * bank[start : start + changed.size].reshape(changed.shape), moved["mask"]
+
+
+def test_drawing_first_and_applying_then_changes_no_bit() -> None:
+    rng = np.random.default_rng(0)
+    image_hwC, mask_hw = _slice(64, 48)
+    image_hwC = image_hwC + rng.standard_normal(image_hwC.shape).astype(np.float32)
+    config = AugmentConfig(elastic=0.5)
+    augment = build_augmenter(config)
+    for seed in range(30):
+        found, expected = augment(image_hwC, mask_hw, seed), _through_compose(config, image_hwC, mask_hw, seed)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])

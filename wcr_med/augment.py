@@ -1,14 +1,16 @@
 """Random changes of a training slice. Albumentations is used here and nowhere else, since nobody maintains it any more.
 
-Every change is drawn from the seed of the call alone. Geometry moves image and mask together; intensity and noise touch
-the image, in spreads, the unit of normalised images.
+A seed draws a `Change`; applying it is then deterministic. It is applied here, with OpenCV, or on the device a batch at
+a time (`wcr_med.training.augment_on_device`). Geometry moves image and mask together; intensity and noise touch the
+image, in spreads, the unit of normalised images.
 
-Shape suffixes: h and w rows and columns of the network's grid, C channels.
+Shape suffixes: h and w rows and columns of the network's grid, C channels, k control points.
 """
 
 import os
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import cv2
@@ -20,9 +22,38 @@ from wcr_med.data.dataset import Augmenter
 
 Array = npt.NDArray[Any]
 
+AIR_STRIDE = 4
+"""Air is looked for at every fourth pixel, which tells it well enough."""
+
+ELASTIC_SHIFT = 0.02
+"""Standard deviation of a control point's shift, as a share of the slice."""
+
 _ELASTIC_CELLS = 6  # control points along an axis
-_ELASTIC_SHIFT = 0.02  # standard deviation of a control point's shift, share of the slice
 _NOISE_BANK = 4  # times the image's size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What one seed asks for, in the order in which it is applied.
+
+    Attributes:
+        control_kk2: float32, shifts of the control points of an elastic warp, in `ELASTIC_SHIFT` of the slice, columns
+            first; `None` for no warp.
+        flip: mirror left and right.
+        matrix_33: float64, where a pixel (column, row, 1) goes; `None` for nowhere else.
+        gain_C: float32, about the normalised image's zero.
+        offset_C: float32.
+        noise_start: where the noise begins in `noise_bank`.
+        noise_sigma: its standard deviation; 0 for no noise.
+    """
+
+    control_kk2: Array | None
+    flip: bool
+    matrix_33: Array | None
+    gain_C: Array
+    offset_C: Array
+    noise_start: int
+    noise_sigma: float
 
 
 def build_augmenter(config: AugmentConfig) -> Augmenter:
@@ -31,7 +62,7 @@ def build_augmenter(config: AugmentConfig) -> Augmenter:
     Equal arguments give equal answers; the arguments themselves are not changed. The identity when `config.enabled` is
     false. It can be pickled, for loader processes.
     """
-    return _Augmenter(config) if config.enabled else _identity
+    return Augmentation(config) if config.enabled else _identity
 
 
 def _identity(image_hwC: Array, mask_hw: Array, seed: int) -> tuple[Array, Array]:
@@ -39,74 +70,113 @@ def _identity(image_hwC: Array, mask_hw: Array, seed: int) -> tuple[Array, Array
     return image_hwC, mask_hw
 
 
-class _Augmenter:
+class Augmentation:
+    """Draws changes and applies them to one slice; `config.enabled` is not looked at."""
+
     def __init__(self, config: AugmentConfig) -> None:
         self._config = config
         # The loader's processes are the parallelism; threads inside each of them only fight for the same cores.
         cv2.setNumThreads(0)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Augmenter, (self._config,)
+        return Augmentation, (self._config,)
 
     def __call__(self, image_hwC: Array, mask_hw: Array, seed: int) -> tuple[Array, Array]:
-        rng = np.random.default_rng(seed)
-        # Air is the lowest value and, after normalisation, not zero: shift it to zero, which moves in from outside.
-        # Every fourth pixel tells it well enough.
-        air_C = image_hwC[::4, ::4].min(axis=(0, 1))
-        image_hwC = _per_channel(np.subtract, image_hwC, air_C)
-        if rng.random() < self._config.elastic:
-            image_hwC, mask_hw = _warp(image_hwC, mask_hw, _draw_warp(rng, mask_hw.shape))
-        if self._geometry is not None:
-            self._geometry.set_random_seed(int(rng.integers(2**32)))
-            moved = self._geometry(image=image_hwC, mask=mask_hw)
-            image_hwC, mask_hw = moved["image"], moved["mask"]
-        return self._change_intensity(image_hwC, air_C, rng), mask_hw
+        """Draw the seed's change and apply it; see `build_augmenter`."""
+        return self.apply(image_hwC, mask_hw, self.draw(image_hwC.shape, seed))
 
-    def _change_intensity(self, image_hwC: Array, air_C: Array, rng: np.random.Generator) -> Array:
-        n_channels = image_hwC.shape[2]
-        reach = self._config.intensity
+    def draw(self, shape_hwC: tuple[int, ...], seed: int) -> Change:
+        """The change that a seed asks for, for slices of this shape."""
+        config, rng = self._config, np.random.default_rng(seed)
+        control_kk2 = None
+        if rng.random() < config.elastic:
+            control_kk2 = rng.standard_normal((_ELASTIC_CELLS, _ELASTIC_CELLS, 2), dtype=np.float32)
+        flip, matrix_33 = False, None
+        if self._flip is not None or self._affine is not None:
+            flip, matrix_33 = self._draw_geometry(shape_hwC, int(rng.integers(2**32)))
+        n_channels, reach = shape_hwC[2], config.intensity
         gain_C = rng.uniform(1 - min(reach, 1), 1 + reach, (n_channels,)).astype(np.float32)
         offset_C = rng.uniform(-reach, reach, (n_channels,)).astype(np.float32)
+        start, sigma = 0, 0.0
+        if config.noise > 0:
+            start = int(rng.integers((_NOISE_BANK - 1) * int(np.prod(shape_hwC))))
+            sigma = rng.uniform(0, config.noise)
+        return Change(
+            control_kk2=control_kk2,
+            flip=flip,
+            matrix_33=matrix_33,
+            gain_C=gain_C,
+            offset_C=offset_C,
+            noise_start=start,
+            noise_sigma=sigma,
+        )
+
+    def apply(self, image_hwC: Array, mask_hw: Array, change: Change) -> tuple[Array, Array]:
+        """Image and mask, changed; new arrays but for a mask that nothing moves."""
+        # Air is the lowest value and, after normalisation, not zero: shift it to zero, which moves in from outside.
+        air_C = image_hwC[::AIR_STRIDE, ::AIR_STRIDE].min(axis=(0, 1))
+        image_hwC = _per_channel(np.subtract, image_hwC, air_C)
+        if change.control_kk2 is not None:
+            image_hwC, mask_hw = _warp(image_hwC, mask_hw, _sources(change.control_kk2, mask_hw.shape))
+        if change.flip:
+            image_hwC, mask_hw = self._flip.apply(image_hwC), self._flip.apply(mask_hw)
+        if change.matrix_33 is not None:
+            where = {"matrix": change.matrix_33, "output_shape": mask_hw.shape}
+            image_hwC, mask_hw = self._affine.apply(image_hwC, **where), self._affine.apply_to_mask(mask_hw, **where)
         # Gain acts about the image's centre, which is zero: gain * (x + air) + offset.
-        changed = _per_channel(np.multiply, image_hwC, gain_C)
-        changed = _per_channel(np.add, changed, gain_C * air_C + offset_C)
-        if self._config.noise > 0:
-            bank = self._noise(changed.size)
-            start = int(rng.integers(len(bank) - changed.size))
-            sigma = np.float32(rng.uniform(0, self._config.noise))
-            changed += sigma * bank[start : start + changed.size].reshape(changed.shape)
-        return changed
+        changed = _per_channel(np.multiply, image_hwC, change.gain_C)
+        changed = _per_channel(np.add, changed, change.gain_C * air_C + change.offset_C)
+        if change.noise_sigma > 0:
+            noise = noise_bank(changed.size)[change.noise_start : change.noise_start + changed.size]
+            changed += np.float32(change.noise_sigma) * noise.reshape(changed.shape)
+        return changed, mask_hw
 
-    def _noise(self, n_values: int) -> Array:
-        """Gaussian numbers to take a stretch from: drawing fresh ones would cost more than all the rest."""
-        if n_values not in self._banks:
-            bank = np.random.default_rng(0).standard_normal(_NOISE_BANK * n_values, dtype=np.float32)
-            self._banks[n_values] = bank
-        return self._banks[n_values]
-
-    @cached_property
-    def _banks(self) -> dict[int, Array]:
-        return {}
+    def _draw_geometry(self, shape_hwC: tuple[int, ...], seed: int) -> tuple[bool, Array | None]:
+        flip, matrix_33 = False, None
+        if self._flip is not None:
+            self._flip.set_random_seed(seed)
+            flip = bool(self._flip.should_apply())
+        if self._affine is not None:
+            self._affine.set_random_seed(seed)
+            matrix_33 = self._affine.get_params_dependent_on_data({"shape": shape_hwC}, {})["matrix"]
+        return flip, matrix_33
 
     @cached_property
-    def _geometry(self) -> Any:
-        """Flip and one affine map, in albumentations; `None` when both are off."""
-        # On import it would ask the network for a newer version, which a hospital's machine must not do.
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        import albumentations as album
+    def _flip(self) -> Any:
+        """In albumentations; `None` when it is off."""
+        return _albumentations().HorizontalFlip(p=0.5) if self._config.flip else None
 
+    @cached_property
+    def _affine(self) -> Any:
+        """One affine map, in albumentations; `None` when it is off."""
         config = self._config
-        steps: list[Any] = [album.HorizontalFlip(p=0.5)] if config.flip else []
-        if config.rotate_degrees or config.scale or config.shift:
-            affine = album.Affine(
-                rotate=(-config.rotate_degrees, config.rotate_degrees),
-                scale=(1 - config.scale, 1 + config.scale),
-                keep_ratio=True,
-                translate_percent=(-config.shift, config.shift),
-                p=1.0,
-            )
-            steps.append(affine)
-        return album.Compose(steps) if steps else None
+        if not (config.rotate_degrees or config.scale or config.shift):
+            return None
+        return _albumentations().Affine(
+            rotate=(-config.rotate_degrees, config.rotate_degrees),
+            scale=(1 - config.scale, 1 + config.scale),
+            keep_ratio=True,
+            translate_percent=(-config.shift, config.shift),
+            p=1.0,
+        )
+
+
+@cache
+def noise_bank(n_values: int) -> Array:
+    """Gaussian numbers to take a stretch of `n_values` from: drawing fresh ones would cost more than all the rest.
+
+    Returns:
+        float32, four times as many as are taken; do not change them.
+    """
+    return np.random.default_rng(0).standard_normal(_NOISE_BANK * n_values, dtype=np.float32)
+
+
+def _albumentations() -> Any:
+    # On import it would ask the network for a newer version, which a hospital's machine must not do.
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    import albumentations
+
+    return albumentations
 
 
 def _per_channel(operation: Callable[[Array, Array], Array], image_hwC: Array, values_C: Array) -> Array:
@@ -116,15 +186,14 @@ def _per_channel(operation: Callable[[Array, Array], Array], image_hwC: Array, v
     return result.reshape(rows, columns, n_channels)
 
 
-def _draw_warp(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Where each pixel comes from, float32 (h, w, 2), columns first: random shifts of a coarse grid, smoothly between.
+def _sources(control_kk2: Array, shape: tuple[int, ...]) -> Array:
+    """Where each pixel comes from, float32 (h, w, 2), columns first: shifts of a coarse grid, smoothly between.
 
     The usual elastic deformation filters noise at full size, 10 ms for a 256x256 slice; this takes a tenth.
     """
     rows, columns = shape
-    coarse = rng.standard_normal((_ELASTIC_CELLS, _ELASTIC_CELLS, 2), dtype=np.float32)
-    shift_hw2 = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_CUBIC)
-    shift_hw2 *= np.array([columns, rows], dtype=np.float32) * np.float32(_ELASTIC_SHIFT)
+    shift_hw2 = cv2.resize(control_kk2, (columns, rows), interpolation=cv2.INTER_CUBIC)
+    shift_hw2 *= np.array([columns, rows], dtype=np.float32) * np.float32(ELASTIC_SHIFT)
     shift_hw2[..., 0] += np.arange(columns, dtype=np.float32)
     shift_hw2[..., 1] += np.arange(rows, dtype=np.float32)[:, None]
     return np.asarray(shift_hw2)
