@@ -195,7 +195,7 @@ class TrainingLoader:
             collate_fn=partial(_collate, shape_Chw=cache.images_NChw.shape[1:]),
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals_to_the_training,
+            worker_init_fn=leave_signals_to_the_training,
             pin_memory=torch.cuda.is_available(),
             # The loader draws a number from a generator at each pass; its own keeps that away from the run's.
             generator=torch.Generator(),
@@ -228,7 +228,7 @@ def _collate(
     return image_NChw, mask_N1hw
 
 
-def _leave_signals_to_the_training(_worker: int) -> None:
+def leave_signals_to_the_training(_worker: int) -> None:
     """Signals to the whole process group stop the training, which then ends its loader processes by itself."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
