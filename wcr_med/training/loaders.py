@@ -1,0 +1,91 @@
+"""Where training slices come from: loader processes that read the cache, or the device's own memory."""
+
+import logging
+from typing import Any
+
+import numpy.typing as npt
+import torch
+
+from wcr_med.augment import build_augmenter
+from wcr_med.config import Config
+from wcr_med.data.cache import SliceCache
+from wcr_med.data.dataset import TrainingLoader
+from wcr_med.errors import UserError
+from wcr_med.training.processor import Processor
+from wcr_med.training.resident import ResidentLoader, resident_bytes
+
+Loader = TrainingLoader | ResidentLoader
+
+_LOG = logging.getLogger(__name__)
+_GB = 1e9
+_SHARE = 0.5  # of the free memory that slices may take by themselves: the rest is for the step
+
+
+def open_loader(
+    cache: SliceCache,
+    rows: npt.NDArray[Any],
+    config: Config,
+    processor: Processor,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    log: logging.Logger = _LOG,
+) -> Loader:
+    """The training slices as `training.slices` wants them.
+
+    `auto` keeps them on the device where that is a CUDA device and they take less than half of its free memory: open
+    the loader when the model is there already. Everything else is streamed.
+
+    Args:
+        cache: prepared slices.
+        rows: the training rows.
+        config: augment, seed and training are used.
+        processor: where batches go.
+        rank: which process of the training this is, from 0.
+        world: how many processes train together.
+        log: is told when slices live on the device.
+
+    Raises:
+        UserError: `training.slices` is device, and the device has no room for them; or there are no rows.
+    """
+    settings = config.training
+    if _on_device(settings.slices, resident_bytes(cache, len(rows)), processor.device):
+        loader = ResidentLoader(
+            cache,
+            rows,
+            config.augment,
+            batch_size=settings.batch_size,
+            other_per_tumour=settings.other_per_tumour,
+            seed=config.seed,
+            device=processor.device,
+            workers=settings.loader_workers,
+            rank=rank,
+            world=world,
+        )
+        log.info("%d training slices live on the device, %.1f GB", len(rows), resident_bytes(cache, len(rows)) / _GB)
+        return loader
+    return TrainingLoader(
+        cache,
+        rows,
+        build_augmenter(config.augment),
+        batch_size=settings.batch_size,
+        other_per_tumour=settings.other_per_tumour,
+        seed=config.seed,
+        workers=settings.loader_workers,
+        rank=rank,
+        world=world,
+    )
+
+
+def _on_device(slices: str, n_bytes: int, device: torch.device) -> bool:
+    if slices == "streamed" or (slices == "auto" and device.type != "cuda"):
+        return False
+    if device.type != "cuda":
+        return True
+    n_free = torch.cuda.mem_get_info(device)[0]
+    if slices == "device" and n_bytes >= n_free:
+        raise UserError(
+            f"training.slices is device, but the training slices take {n_bytes / _GB:.1f} GB and the device has"
+            f" {n_free / _GB:.1f} GB free; set it to auto or streamed"
+        )
+    return slices == "device" or n_bytes < _SHARE * n_free

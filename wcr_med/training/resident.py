@@ -1,0 +1,147 @@
+"""Training slices that live in the device's memory, and are augmented there.
+
+Shape suffixes: N slices, C channels, h and w rows and columns of the network's grid.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from wcr_med.augment import Augmentation, noise_bank
+from wcr_med.config import AugmentConfig
+from wcr_med.data.cache import SliceCache
+from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, leave_signals_to_the_training
+from wcr_med.training.augment_on_device import ChangeBatch, apply_changes, batch_changes
+
+Array = npt.NDArray[Any]
+
+_CHUNK = 256  # slices copied to the device at a time, so that the host never holds them all
+
+
+def resident_bytes(cache: SliceCache, n_slices: int) -> int:
+    """What that many slices of the cache take in the device's memory."""
+    return n_slices * (cache.images_NChw[0].nbytes + cache.masks_Nhw[0].nbytes) if n_slices else 0
+
+
+class ResidentLoader:
+    """Batches of an epoch, on the device: `for image_NChw, mask_N1hw in loader.epoch(3)`.
+
+    The slices, their order and their changes are those of `TrainingLoader`; images differ by how the device
+    interpolates. Gathering and augmenting are a few operations a batch, queued without waiting for them.
+
+    Args:
+        cache: prepared slices; those of `rows` are copied to the device.
+        rows: the training rows.
+        augment: what is drawn.
+        batch_size: slices a batch, all processes of the training together.
+        other_per_tumour: see `wcr_med.data.dataset.balanced_rows`.
+        seed: of the run.
+        device: where the slices live.
+        workers: processes that draw the changes; 0 for none but this one. It does not change what comes out.
+        rank: which process of the training this is, from 0.
+        world: how many processes train together.
+    """
+
+    def __init__(
+        self,
+        cache: SliceCache,
+        rows: Array,
+        augment: AugmentConfig,
+        *,
+        batch_size: int,
+        other_per_tumour: float,
+        seed: int,
+        device: torch.device,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._device = device
+        self._images_NhwC, self._masks_Nhw = _copy(cache, rows, device)
+        shape_hwC = tuple(self._images_NhwC.shape[1:])
+        self._noise = None
+        if augment.enabled and augment.noise > 0:
+            self._noise = torch.from_numpy(noise_bank(int(np.prod(shape_hwC)))).to(device)
+        self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
+        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world)
+        self._loader = DataLoader(
+            _Drawn(rows, augment, shape_hwC),
+            batch_sampler=self._batches,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=leave_signals_to_the_training,
+            pin_memory=device.type == "cuda",
+            # The loader draws a number from a generator at each pass; its own keeps that away from the run's.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch; the same in every epoch."""
+        return len(self._batches)
+
+    def epoch(self, number: int, *, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of one epoch, from 0: image float32 (N, C, h, w), mask float32 (N, 1, h, w).
+
+        Args:
+            number: of the epoch.
+            first_step: batches that are skipped: an interrupted epoch has had them.
+        """
+        self._plan.set_epoch(number)
+        self._batches.first_step = first_step
+        for drawn in self._loader:
+            yield self._batch(drawn)
+
+    def _batch(self, drawn: "_DrawnBatch") -> tuple[Tensor, Tensor]:
+        places_N = drawn.places_N.to(self._device, non_blocking=True)
+        # Slices lie channels last, so what is gathered has the layout that convolutions want.
+        images_NChw = self._images_NhwC[places_N].permute(0, 3, 1, 2).float()
+        masks_N1hw = self._masks_Nhw[places_N][:, None].float()
+        if drawn.changes is None:
+            return images_NChw, masks_N1hw
+        return apply_changes(images_NChw, masks_N1hw, drawn.changes.to(self._device), self._noise)
+
+
+class _DrawnBatch(NamedTuple):
+    """Which of the resident slices a batch takes, int64, and how they change; `None` for not at all."""
+
+    places_N: Tensor
+    changes: ChangeBatch | None
+
+
+class _Drawn(Dataset[_DrawnBatch]):
+    """What a batch of draws asks for; made whole, by a loader process or in this one."""
+
+    def __init__(self, rows: Array, augment: AugmentConfig, shape_hwC: tuple[int, ...]) -> None:
+        self._place_of = {int(row): place for place, row in enumerate(rows)}
+        self._augmentation = Augmentation(augment) if augment.enabled else None
+        self._shape_hwC = shape_hwC
+
+    def __getitems__(self, draws: list[Draw]) -> _DrawnBatch:
+        places_N = torch.tensor([self._place_of[draw.row] for draw in draws], dtype=torch.int64)
+        if self._augmentation is None or not draws:
+            return _DrawnBatch(places_N, None)
+        changes = [self._augmentation.draw(self._shape_hwC, draw.seed) for draw in draws]
+        return _DrawnBatch(places_N, batch_changes(changes, columns=self._shape_hwC[1]))
+
+
+def _as_it_is(batch: _DrawnBatch) -> _DrawnBatch:
+    return batch
+
+
+def _copy(cache: SliceCache, rows: Array, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The slices of these rows in the device's memory: float16 (N, h, w, C) and uint8 (N, h, w)."""
+    _, n_channels, height, width = cache.images_NChw.shape
+    images_NhwC = torch.empty((len(rows), height, width, n_channels), dtype=torch.float16, device=device)
+    masks_Nhw = torch.empty((len(rows), height, width), dtype=torch.uint8, device=device)
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        images_NChw = torch.from_numpy(np.array(cache.images_NChw[chunk]))
+        images_NhwC[start : start + _CHUNK] = images_NChw.to(device).permute(0, 2, 3, 1)
+        masks_Nhw[start : start + _CHUNK] = torch.from_numpy(np.array(cache.masks_Nhw[chunk])).to(device)
+    return images_NhwC, masks_Nhw
