@@ -67,7 +67,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        log.error("error: this command needs the package torch: pip install 'wcr-med[train]'")
+        log.warning("error: this command needs the package torch: pip install 'wcr-med[train]'")
         sys.exit(UserError.exit_code)
 
 

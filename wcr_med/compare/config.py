@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -40,7 +41,8 @@ class StudyConfig(Section):
 
     name: str = Field("compare", min_length=1, description="Name of the study in its database")
     storage: str | None = Field(
-        None, description="Database URL, for several machines; null: the SQLite file study.db in --out"
+        None,
+        description="Database URL without a password, for several machines; null: the SQLite file study.db in --out",
     )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds of the final trainings")
     folds: tuple[int, ...] = Field((), description="Folds of run.split.folds; empty: run.split as it is")
@@ -63,6 +65,17 @@ class StudyConfig(Section):
         8, description="model.features of the dense network about as fast as a pruned one"
     )
     keep_weights: bool = Field(True, description="Keep each trained network, 4 bytes a weight; checkpoints go")
+
+    @field_validator("storage")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        """Configurations, commands and messages are written and shown."""
+        if url is not None and urlsplit(url).password:
+            raise UserError(
+                "study.storage: the URL holds a password, which would stand in config.yaml and compare.md; leave it out"
+                " and set PGPASSWORD or a pgpass file (PostgreSQL)"
+            )
+        return url
 
     @model_validator(mode="after")
     def _pairs(self) -> Self:

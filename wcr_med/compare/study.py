@@ -56,7 +56,7 @@ class Study:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         if config.study.storage is None:
             out.mkdir(parents=True, exist_ok=True)
-        with self._explained(ImportError):  # the driver of the database
+        with self._explained():
             self._study = optuna.create_study(
                 study_name=config.study.name, storage=_open(self._url), load_if_exists=True, direction="maximize"
             )
@@ -192,11 +192,16 @@ class Study:
             self._study.set_user_attr(_CONFIGURATION, before | now)
 
     @contextlib.contextmanager
-    def _explained(self, *more: type[Exception]) -> Iterator[None]:
-        """One line for a database that is locked, gone, or no database."""
-        kinds: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, *more)
+    def _explained(self) -> Iterator[None]:
+        """One line for a database that is locked, gone, or no database, or whose driver is missing."""
+        kinds = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
         try:
             yield
+        except ImportError as error:
+            raise UserError(
+                f"study.storage {self._url}: its driver is not installed ({error.__cause__ or error}); for PostgreSQL:"
+                " pip install 'wcr-med[postgresql]', and write the URL as postgresql+psycopg://USER@HOST/DATABASE"
+            ) from None
         except kinds as error:
             cause = str(error.__cause__ or error).splitlines()[0]
             raise UserError(
