@@ -1,12 +1,13 @@
 """Progress of long work: a bar on a terminal, a plain line now and then elsewhere."""
 
 import logging
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from wcr_med.log_format import shows_bar
 
 T = TypeVar("T")
 
@@ -14,7 +15,14 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 
 def track(
-    items: Iterable[T], *, label: str, unit: str, total: int, log: logging.Logger, enabled: bool = True
+    items: Iterable[T],
+    *,
+    label: str,
+    unit: str,
+    total: int,
+    log: logging.Logger,
+    done: int = 0,
+    enabled: bool = True,
 ) -> Iterator[T]:
     """Pass items through and show how far the work is.
 
@@ -22,24 +30,30 @@ def track(
         items: what is worked on.
         label: names the work.
         unit: names one item.
-        total: how many items there are.
-        log: takes the lines where standard error is no terminal, one every half minute.
+        total: how many items there are in all.
+        log: takes the lines where there is no bar, one every half minute.
+        done: how many of them were done by an earlier process; they are not among `items`.
         enabled: off: only pass the items through.
     """
     if not enabled:
         yield from items
-    elif sys.stderr.isatty():
-        yield from tqdm(items, desc=label, unit=unit, total=total, leave=False)
+    elif shows_bar():
+        yield from tqdm(items, desc=label, unit=unit, total=total, initial=done, leave=False)
     else:
-        yield from _with_lines(items, label=label, unit=unit, total=total, log=log)
+        yield from _with_lines(items, label=label, unit=unit, total=total, before=done, log=log)
 
 
-def _with_lines(items: Iterable[T], *, label: str, unit: str, total: int, log: logging.Logger) -> Iterator[T]:
+def _with_lines(
+    items: Iterable[T], *, label: str, unit: str, total: int, before: int, log: logging.Logger
+) -> Iterator[T]:
     started = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
         if done and now - last >= _SECONDS_BETWEEN_LINES:
             last = now
-            left = (now - started) / done * (total - done)
-            log.info("%s: %d of %d %ss, %.0f s left", label, done, total, unit, left)
+            left = (now - started) / done * (total - before - done)
+            log.info(
+                "%s: %d of %d %ss, %.0f s left", label, before + done, total, unit, left,
+                extra={"work": label, "done": before + done, "total": total, "unit": unit, "seconds_left": left},
+            )  # fmt: skip
         yield item

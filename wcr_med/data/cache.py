@@ -6,22 +6,25 @@ code, so a cache that no longer fits is never opened. The folder may be deleted 
 Shape suffixes: N slices of all patients, C channels, h and w rows and columns of the network's grid.
 """
 
+import errno
 import logging
-import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wcr_med import preprocess
+from wcr_med.data.cache_files import GrowingCache, PatientSlices, read_cache_files
 from wcr_med.data.index import PatientEntry, load_volume
+from wcr_med.data.parallel import alone, map_ahead
 from wcr_med.errors import UserError
-from wcr_med.files import atomic_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from wcr_med.files import explain_os_errors, sha256_of_file, sha256_of_json
 from wcr_med.preprocess import PreprocessSettings, normalise, prepare, prepare_mask
 from wcr_med.progress import track
 
@@ -29,8 +32,7 @@ Array = npt.NDArray[Any]
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = 1  # raise it when the layout of the folder changes
-_IMAGES, _MASKS, _INDEX = "images.f16", "masks.u8", "index.json"
+_FORMAT = 2  # raise it when the layout of the folder changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,15 @@ class SliceCache:
     has_tumour_N: Array
     key: str
     folder: Path | None = None
-    _rows: dict[str, Array] = field(init=False, repr=False, compare=False)
+    _rows: dict[str, range] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        names, first, counts = np.unique(self.patient_ids_N, return_index=True, return_counts=True)
-        rows = {
-            str(name): np.arange(start, start + count) for name, start, count in zip(names, first, counts, strict=True)
-        }
+        names_N = self.patient_ids_N
+        starts = [0, *(np.flatnonzero(names_N[1:] != names_N[:-1]) + 1).tolist()] if len(names_N) else []
+        ends = [*starts[1:], len(names_N)]
+        rows = {str(names_N[start]): range(start, end) for start, end in zip(starts, ends, strict=False)}
+        if len(rows) < len(starts):
+            raise ValueError("the slices of a patient do not stand together")
         object.__setattr__(self, "_rows", rows)
 
     def __len__(self) -> int:
@@ -86,7 +90,9 @@ class SliceCache:
                     f"patient {patient_id} of the split is not among the {len(self._rows)} patients of data.root; "
                     "make the split again, or restore the patient's folder"
                 )
-        return np.concatenate([np.empty(0, dtype=np.int64), *(self._rows[patient_id] for patient_id in wanted)])
+        return np.concatenate(
+            [np.empty(0, dtype=np.int64), *(np.array(self._rows[patient_id]) for patient_id in wanted)]
+        )
 
 
 def prepare_cache(
@@ -94,16 +100,19 @@ def prepare_cache(
 ) -> SliceCache:
     """Open the prepared slices of these patients; prepare them first where there are none, or where they are damaged.
 
+    A preparing that was killed goes on from the patients that are whole. Of two processes that want the same slices
+    one prepares, the other waits for it.
+
     Args:
         entries: patients with masks; their order does not matter.
         settings: grid, crop and intensity statistics.
         folder: holds one folder a key; made where it is missing.
-        workers: threads that read and prepare volumes.
+        workers: threads that read and prepare volumes. About twice as many prepared patients are in memory at once.
         progress: show progress.
 
     Raises:
-        UserError: no patients, an unreadable file, a patient without masks or with another number of channels, or
-            a full disk; nothing half-written is left.
+        UserError: no patients, an unreadable file, a patient without masks or with another number of channels: nothing
+            is left then. Or a full disk: the patients prepared so far stay, and the same call goes on from there.
     """
     if not entries:
         raise UserError("no patients to prepare; check data.root")
@@ -111,19 +120,14 @@ def prepare_cache(
     key = _key(ordered, settings)
     target = folder / key[:16]
     cache = _try_open(target, key)
-    if cache is None:
-        with atomic_folder(target) as temporary:
-            _write(ordered, settings, temporary, key=key, workers=workers, progress=progress)
-        cache = _open(target, key)
+    if cache is not None:
+        return cache
+    with explain_os_errors(folder), _alone(folder, key):
+        cache = _try_open(target, key)  # another process may have made it by now
+        if cache is None:
+            _prepare_all(ordered, settings, target, key=key, workers=workers, progress=progress)
+            cache = _open(target, key)
     return cache
-
-
-@dataclass(frozen=True, kw_only=True)
-class _PreparedPatient:
-    patient_id: str
-    images_SChw: Array
-    masks_Shw: Array
-    slice_numbers: list[int]
 
 
 def _key(entries: Sequence[PatientEntry], settings: PreprocessSettings) -> str:
@@ -141,17 +145,17 @@ def _key(entries: Sequence[PatientEntry], settings: PreprocessSettings) -> str:
         roles = [path.name for path in (*entry.channels, *filter(None, [entry.label]))]
         patients.append([entry.patient_id, files, roles])
     # The code that prepares is part of the key: without it, a changed rule would go on with slices of the old one.
-    code = sha256_of_file(Path(preprocess.__file__))
+    code = [sha256_of_file(path) for path in sorted(Path(preprocess.__file__).parent.glob("*.py"))]
     return sha256_of_json({"format": _FORMAT, "code": code, "settings": settings.to_dict(), "patients": patients})
 
 
-def _prepare_patient(entry: PatientEntry, settings: PreprocessSettings) -> _PreparedPatient:
+def _prepare_patient(entry: PatientEntry, settings: PreprocessSettings) -> PatientSlices:
     volume = load_volume(entry, with_mask=True)
     if volume.mask_SHW is None:
         raise UserError(f"patient {entry.patient_id} has no masks; add them, or take the patient out of data.root")
     prepared = prepare(volume.image_SHWC, settings)
     images_SChw = normalise(prepared.image_SChw, prepared.centre_C, prepared.spread_C)
-    return _PreparedPatient(
+    return PatientSlices(
         patient_id=entry.patient_id,
         images_SChw=images_SChw.astype(np.float16),
         masks_Shw=prepare_mask(volume.mask_SHW, prepared.frame),
@@ -164,58 +168,81 @@ def _slice_number(name: str, position: int) -> int:
     return int(match[1]) if match else position
 
 
-def _write(
+def _alone(folder: Path, key: str) -> AbstractContextManager[None]:
+    line = "another process prepares these slices: waiting for it"
+    return alone(folder / f".lock-{key[:16]}", log=_LOG, waiting=line)
+
+
+def _prepare_all(
     entries: Sequence[PatientEntry],
     settings: PreprocessSettings,
-    folder: Path,
+    target: Path,
     *,
     key: str,
     workers: int,
     progress: bool,
 ) -> None:
-    patient_ids: list[str] = []
-    slice_numbers: list[int] = []
-    has_tumour: list[bool] = []
-    n_channels = 0
-    # Decoding and resampling leave the interpreter lock, so threads are enough.
-    with (
-        (folder / _IMAGES).open("wb") as images,
-        (folder / _MASKS).open("wb") as masks,
-        ThreadPoolExecutor(max(1, workers)) as pool,
+    """Prepare the patients that are not yet whole, in this order, and give the folder its name."""
+    growing = GrowingCache(target.with_name(f".partial-{target.name}"), key)
+    try:
+        try:
+            _append_all(growing, entries, settings, workers=workers, progress=progress)
+        except UserError:
+            growing.discard()  # a file must change, and then the key does: nobody would go on from this
+            raise
+        growing.finish(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"{target.parent}: the disk is full after {len(growing.patient_ids)} of {len(entries)} patients; free about"
+            f" {_bytes_to_come(growing, len(entries)) / 1e9:.1f} GB and give the same command to go on, or set"
+            " data.cache to a folder on a larger disk"
+        ) from error
+    finally:
+        growing.close()
+
+
+def _append_all(
+    growing: GrowingCache,
+    entries: Sequence[PatientEntry],
+    settings: PreprocessSettings,
+    *,
+    workers: int,
+    progress: bool,
+) -> None:
+    done = len(growing.patient_ids)
+    if done:
+        _LOG.info("prepare slices: going on after %d of %d patients", done, len(entries))
+    # Decoding, sorting and resampling leave the interpreter lock; processes would have to send the slices.
+    results = map_ahead(lambda entry: _prepare_patient(entry, settings), entries[done:], workers=workers)
+    for patient in track(
+        results, label="prepare slices", unit="patient", total=len(entries), done=done, log=_LOG, enabled=progress
     ):
-        results = pool.map(lambda entry: _prepare_patient(entry, settings), entries)
-        for patient in track(
-            results, label="prepare slices", unit="patient", total=len(entries), log=_LOG, enabled=progress
-        ):
-            n_channels = n_channels or patient.images_SChw.shape[1]
-            if patient.images_SChw.shape[1] != n_channels:
-                raise UserError(
-                    f"patient {patient.patient_id} has {patient.images_SChw.shape[1]} channels, "
-                    f"{entries[0].patient_id} has {n_channels}; give every patient the same"
-                )
-            images.write(np.ascontiguousarray(patient.images_SChw).data)
-            masks.write(np.ascontiguousarray(patient.masks_Shw).data)
-            patient_ids += [patient.patient_id] * len(patient.slice_numbers)
-            slice_numbers += patient.slice_numbers
-            has_tumour += [bool(mask_hw.any()) for mask_hw in patient.masks_Shw]
-        _flush(images)
-        _flush(masks)
-    write_json(
-        folder / _INDEX,
-        {
-            "key": key,
-            "shape": [len(patient_ids), n_channels, settings.height, settings.width],
-            "patient_ids": patient_ids,
-            "slice_numbers": slice_numbers,
-            "has_tumour": has_tumour,
-        },
-    )
+        n_channels = patient.images_SChw.shape[1]
+        if growing.n_channels not in (0, n_channels):
+            raise UserError(
+                f"patient {patient.patient_id} has {n_channels} channels, {entries[0].patient_id} has "
+                f"{growing.n_channels}; give every patient the same"
+            )
+        growing.append(patient)
+        if len(growing.patient_ids) == done + 1:
+            _warn_of_a_small_disk(growing, len(entries))
 
 
-def _flush(stream: BinaryIO) -> None:
-    # On the disk before the folder gets its name: after a power cut there is a whole cache or none.
-    stream.flush()
-    os.fsync(stream.fileno())
+def _bytes_to_come(growing: GrowingCache, n_patients: int) -> float:
+    done = len(growing.patient_ids)
+    return growing.n_bytes / done * (n_patients - done) if done else 0.0
+
+
+def _warn_of_a_small_disk(growing: GrowingCache, n_patients: int) -> None:
+    needed, free = _bytes_to_come(growing, n_patients), shutil.disk_usage(growing.folder).free
+    if needed > free:
+        _LOG.warning(
+            "%s: the slices still to prepare take about %.1f GB, and %.1f GB are free; free some space, or set"
+            " data.cache to a folder on a larger disk",
+            growing.folder.parent, needed / 1e9, free / 1e9,
+        )  # fmt: skip
 
 
 def _try_open(folder: Path, key: str) -> SliceCache | None:
@@ -229,22 +256,13 @@ def _try_open(folder: Path, key: str) -> SliceCache | None:
 
 
 def _open(folder: Path, key: str) -> SliceCache:
-    index = read_json(folder / _INDEX)
-    n_slices, n_channels, height, width = index["shape"]
-    columns = (index["patient_ids"], index["slice_numbers"], index["has_tumour"])
-    if index["key"] != key or any(len(column) != n_slices for column in columns):
-        raise ValueError("the index is of another cache")
-    sizes = {_IMAGES: 2 * n_slices * n_channels * height * width, _MASKS: n_slices * height * width}
-    for name, n_bytes in sizes.items():
-        if (folder / name).stat().st_size != n_bytes:
-            raise ValueError(f"{name} is truncated")
-    shape = (n_slices, n_channels, height, width)
+    files = read_cache_files(folder, key)
     return SliceCache(
-        images_NChw=np.memmap(folder / _IMAGES, dtype=np.float16, mode="r", shape=shape),
-        masks_Nhw=np.memmap(folder / _MASKS, dtype=np.uint8, mode="r", shape=(n_slices, height, width)),
-        patient_ids_N=np.array(columns[0]),
-        slice_numbers_N=np.array(columns[1], dtype=np.int64),
-        has_tumour_N=np.array(columns[2], dtype=bool),
+        images_NChw=files.images_NChw,
+        masks_Nhw=files.masks_Nhw,
+        patient_ids_N=files.patient_ids_N,
+        slice_numbers_N=files.slice_numbers_N,
+        has_tumour_N=files.has_tumour_N,
         key=key,
         folder=folder,
     )
