@@ -144,6 +144,51 @@ def test_sixteen_bit_rgb_is_not_quietly_reduced(tmp_path: Path) -> None:
     assert "16-bit RGB" in refusal(read_rgb, tiff, "wrong-type")
 
 
+def test_a_fourth_channel_is_not_quietly_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    four_HWC = np.concatenate([rgb(), rgb(1)[..., :1]], axis=-1)
+    tifffile.imwrite(path, four_HWC, photometric="rgb", extrasamples=["unspecified"], metadata=None)
+    assert "fourth channel" in refusal(read_rgb, path, "wrong-type")
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("L", "grey image of one channel"), ("RGBA", "without transparency"), ("P", "palette"), ("1", "1-bit"),
+     ("CMYK", "save it as RGB"), ("I;16", "16-bit")],
+)  # fmt: skip
+def test_the_remedy_is_that_of_the_kind(tmp_path: Path, mode: str, words: str) -> None:
+    path = tmp_path / "a.tif"
+    image = Image.fromarray(rgb()[..., 0].astype(np.uint16)) if mode == "I;16" else Image.fromarray(rgb()).convert(mode)
+    image.save(path)
+    assert words in refusal(read_rgb, path, "wrong-type")
+
+
+def test_an_animated_png(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(rgb()).save(path, save_all=True, append_images=[Image.fromarray(rgb(1))])
+    assert "2 images" in refusal(read_rgb, path, "wrong-type")
+
+
+def test_slices_that_are_too_many_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wcr_med.volumes.images.MAX_VOXELS", 2 * ROWS * COLUMNS)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.fromarray(rgb()).save(path)
+    refusal(lambda path: read_images([path, *paths[1:]]), paths[0], "too-large")
+    assert read_images(paths[:2]).image_SHWC.shape[0] == 2
+
+
+def test_a_large_volume_is_kept_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wcr_med.volumes.scratch.IN_MEMORY_BYTES", 10)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        Image.fromarray(rgb(number)).save(path)
+    volume = read_images(paths, scratch=tmp_path)
+    assert isinstance(volume.image_SHWC, np.memmap)
+    np.testing.assert_array_equal(volume.image_SHWC, np.stack([rgb(number) for number in range(3)]))
+    assert sorted(tmp_path.iterdir()) == paths
+
+
 def test_floating_point_rgb_tiff(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, rgb().astype(np.float32), photometric="rgb")

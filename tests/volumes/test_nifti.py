@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import itertools
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from wcr_med.errors import UserError
 from wcr_med.volumes import FileError, Volume
 from wcr_med.volumes.images import read_images
-from wcr_med.volumes.nifti import read_nifti, write_nifti
+from wcr_med.volumes.nifti import NiftiResult, diagonal_geometry, read_nifti, write_nifti
 
 SHAPE = (3, 4, 5)
 SIDES = (1.5, 2.0, 3.0)
@@ -209,6 +210,12 @@ def test_scaled_and_big_endian_voxels(tmp_path: Path) -> None:
     assert volume.image_SHWC.dtype == np.float32
     np.testing.assert_array_equal(volume.image_SHWC[..., 0].min(), -3.0)
     np.testing.assert_array_equal(volume.image_SHWC[..., 0].max(), 59 * 0.5 - 3)
+
+    real = save(tmp_path / "real.nii", numbered(dtype=np.float32), affine)
+    raw = bytearray(real.read_bytes())
+    raw[112:120] = np.array([2.0, 1.0], dtype="<f4").tobytes()
+    real.write_bytes(raw)
+    np.testing.assert_array_equal(read_nifti([real], None, patient_id="p").image_SHWC.max(), 59 * 2 + 1)
 
     header = nib.Nifti1Header(endianness=">")
     header.set_data_dtype(">i2")
@@ -426,3 +433,69 @@ def test_a_tiff_volume_has_no_place_in_space(tmp_path: Path) -> None:
         write_nifti(volume, np.zeros((1, 4, 4), dtype=np.uint8), tmp_path / "out.nii")
     with pytest.raises(ValueError, match="at least one"):
         read_nifti([], None, patient_id="p")
+
+
+@pytest.mark.parametrize("numbers", [(1.0, np.nan), (1.0, np.inf)], ids=["nan", "inf"])
+def test_an_intercept_that_is_no_number(tmp_path: Path, numbers: tuple[float, float]) -> None:
+    path = save(tmp_path / "a.nii", numbered(), np.eye(4))
+    raw = bytearray(path.read_bytes())
+    raw[112:120] = np.array(numbers, dtype="<f4").tobytes()  # scl_slope, scl_inter
+    path.write_bytes(raw)
+    refuse_channel(path, "unreadable")
+
+
+def claiming(path: Path, shape: tuple[int, int, int], size: int) -> Path:
+    """A compressed file whose header claims a shape, with `size` zeros behind it."""
+    raw = bytearray(gzip.decompress(save(path, numbered(), np.eye(4)).read_bytes())[:352])
+    raw[42:48] = np.array(shape, dtype="<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw) + bytes(size)))
+    return path
+
+
+def test_a_small_file_that_claims_much_is_refused_before_room_is_made(tmp_path: Path) -> None:
+    path = claiming(tmp_path / "a.nii.gz", (512, 512, 900), 0)
+    tracemalloc.start()
+    message = refuse_channel(path, "unreadable")
+    assert tracemalloc.get_traced_memory()[1] < 2**23
+    tracemalloc.stop()
+    assert "claims 471859552 bytes" in message
+
+
+def test_voxels_far_behind_the_header(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", numbered(), np.eye(4))
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[108:112] = np.float32(2**30).tobytes()  # vox_offset
+    path.write_bytes(gzip.compress(bytes(raw)))
+    refuse_channel(path, "too-large")
+
+
+def test_a_file_that_unpacks_to_much_takes_disk_and_not_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wcr_med.volumes.scratch.IN_MEMORY_BYTES", 2**20)
+    path = claiming(tmp_path / "a.nii.gz", (256, 256, 400), 256 * 256 * 400 * 2)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    tracemalloc.start()
+    volume = read_nifti([path], None, patient_id="p", scratch=scratch)
+    assert volume.image_SHWC.shape == (400, 256, 256, 1)
+    result = NiftiResult(volume.nifti, np.uint8, scratch=scratch)
+    result.values_SHW[7] = 1
+    result.save(tmp_path / "out.nii.gz")
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert list(scratch.iterdir()) == []  # the file has no name
+    assert np.asanyarray(nib.load(tmp_path / "out.nii.gz").dataobj).sum() == 256 * 256
+
+
+@pytest.mark.parametrize("spacing_mm", [(4.0, 0.5, 0.75), None])
+def test_slices_without_a_place_are_shown_as_they_look(
+    tmp_path: Path, spacing_mm: tuple[float, float, float] | None
+) -> None:
+    values_SHW = numbered((2, 3, 4), np.uint8)
+    result = NiftiResult(diagonal_geometry((2, 3, 4), spacing_mm), np.uint8)
+    result.values_SHW[...] = values_SHW
+    result.save(tmp_path / "a.nii.gz")
+    back = read_nifti([tmp_path / "a.nii.gz"], None, patient_id="p")
+    np.testing.assert_array_equal(back.image_SHWC[..., 0], values_SHW)
+    assert back.spacing_mm == (spacing_mm or (1.0, 1.0, 1.0))
+    unit = nib.load(tmp_path / "a.nii.gz").header.get_xyzt_units()[0]
+    assert unit == ("mm" if spacing_mm else "unknown")

@@ -13,11 +13,26 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from wcr_med.files import atomic_path
 from wcr_med.volumes.names import IMAGE_SUFFIXES
-from wcr_med.volumes.volume import Array, FileError, Volume
+from wcr_med.volumes.scratch import allocate
+from wcr_med.volumes.volume import MAX_VOXELS, Array, FileError, Volume
 
 _FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
 _MAX_PIXELS = 8192 * 8192  # checked before a pixel is decoded: a small file can claim a huge image
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF tags
+_SAMPLES = {"L": 1, "RGB": 3}
+_REMEDIES = {
+    "L": "a grey image of one channel; save the three sequences as red, green and blue",
+    "LA": "a grey image with transparency; save the three sequences as red, green and blue, without transparency",
+    "RGB": "an RGB image; save it as grey",
+    "RGBA": "an RGB image with transparency (RGBA); save it without transparency",
+    "RGBX": "an RGB image with a fourth channel; save the three that the network takes",
+    "P": "a palette image; save it as RGB",
+    "PA": "a palette image; save it as RGB",
+    "1": "a 1-bit image; save it with 8 bits a channel",
+    "CMYK": "a CMYK image; save it as RGB",
+    "F": "floating-point pixels; scale to 0 to 255 and save 8 bits a channel, or use NIfTI, which keeps them",
+    "I": "32-bit pixels; scale to 0 to 255 and save 8 bits a channel, or use NIfTI, which keeps them",
+}
 
 
 def read_rgb(path: Path) -> Array:
@@ -58,34 +73,51 @@ def read_mask(path: Path) -> Array:
     return mask_HW
 
 
-def read_images(paths: Sequence[Path], *, patient_id: str | None = None) -> Volume:
+def read_images(paths: Sequence[Path], *, patient_id: str | None = None, scratch: Path | None = None) -> Volume:
     """Read PNG or TIFF slices as one volume, in the order given.
 
     Args:
         paths: at least one; all images have the same size.
         patient_id: names the volume; by default the file's stem for one slice, the first file's folder for several.
+        scratch: folder for the pixels of a large volume; see `wcr_med.volumes.scratch`.
 
     Returns:
         A volume without mask; the spacing is unknown.
 
     Raises:
-        FileError: a file cannot be used, or its size differs from the first file's.
+        FileError: a file cannot be used, its size differs from the first file's, or they are too many.
         ValueError: no paths.
     """
     if not paths:
         raise ValueError("read_images needs at least one path")
-    images = [read_rgb(path) for path in paths]
-    for path, image_HWC in zip(paths, images, strict=True):
-        check_same_size(path, image_HWC, paths[0], images[0])
     name = patient_id or (paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name)
     return Volume(
         patient_id=name,
-        image_SHWC=np.stack(images),
+        image_SHWC=stack_rgb(paths, scratch=scratch),
         mask_SHW=None,
         spacing_mm=None,
         names=tuple(path.stem for path in paths),
         nifti=None,
     )
+
+
+def stack_rgb(paths: Sequence[Path], *, scratch: Path | None = None) -> Array:
+    """Slices of one size as image_SHWC, uint8; each is read once, and held once.
+
+    Raises:
+        FileError: a file cannot be used, its size differs from the first file's, or they are too many.
+    """
+    first_HWC = read_rgb(paths[0])
+    if len(paths) * first_HWC.shape[0] * first_HWC.shape[1] > MAX_VOXELS:
+        problem = f"{len(paths)} slices of {_size(first_HWC)} pixels, more than any scan holds; give fewer at a time"
+        raise FileError(paths[0], "too-large", problem)
+    image_SHWC = allocate((len(paths), *first_HWC.shape), np.uint8, scratch)
+    image_SHWC[0] = first_HWC
+    for number, path in enumerate(paths[1:], start=1):
+        image_HWC = read_rgb(path)
+        check_same_size(path, image_HWC, paths[0], first_HWC)
+        image_SHWC[number] = image_HWC
+    return image_SHWC
 
 
 def check_same_size(path: Path, image: Array, reference_path: Path, reference: Array) -> None:
@@ -153,7 +185,8 @@ def _check_header(path: Path, image: ImageFile.ImageFile, *, mode: str, expected
         raise _too_large(path)
     found = _pixel_kind(image)
     if found != mode:
-        raise FileError(path, "wrong-type", f"expected {expected}, found {found}; convert it")
+        remedy = _REMEDIES.get(found, f"{found}; save it with 8 bits a channel")
+        raise FileError(path, "wrong-type", f"expected {expected}, found {remedy}")
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise FileError(
@@ -162,15 +195,18 @@ def _check_header(path: Path, image: ImageFile.ImageFile, *, mode: str, expected
 
 
 def _pixel_kind(image: ImageFile.ImageFile) -> str:
-    """Pillow's mode, with the bits a sample where Pillow would drop some of them."""
-    bits = 8
+    """Pillow's mode; where Pillow would drop bits or samples to come to it, what the file really holds."""
+    bits, samples = 8, _SAMPLES.get(image.mode, 0)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         bits = max(image.tag_v2.get(_BITS_PER_SAMPLE, (8,)))
+        samples = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1)
     elif image.tile and "16" in str(image.tile[0][3]):
         bits = 16
-    kinds = {"F": "floating-point pixels", "L": "L", "RGB": "RGB", "P": "a palette image", "1": "a 1-bit image"}
-    kind = kinds.get(image.mode, f"mode {image.mode}")
-    return f"{bits}-bit {image.mode}" if bits > 8 and image.mode in ("L", "RGB") else kind
+    if image.mode not in _SAMPLES:
+        return "16-bit pixels" if image.mode.startswith("I;16") else image.mode
+    if bits > 8:
+        return f"{bits}-bit {image.mode}"
+    return image.mode if samples == _SAMPLES[image.mode] else "RGBX"
 
 
 def _too_large(path: Path) -> FileError:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
-from wcr_med.volumes.volume import FileError, Volume
+from wcr_med.volumes.images import check_same_size, read_mask, stack_rgb
+from wcr_med.volumes.volume import Array, FileError, Volume
 
 _SLICE_NAME = re.compile(r"(?P<series>.+)_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE | re.ASCII)
 _FOLDER_NAME = re.compile(r"(?P<patient>TCGA_(?P<institution>[A-Z0-9]{2})_[A-Z0-9]+)(?:_\d{8})?", re.ASCII)
@@ -108,7 +108,11 @@ def list_slices(folder: Path) -> tuple[SlicePair, ...]:
 
 
 def read_kaggle_patient(
-    folder: Path, *, with_mask: bool, spacing_mm: tuple[float, float, float] | None = None
+    folder: Path,
+    *,
+    with_mask: bool,
+    spacing_mm: tuple[float, float, float] | None = None,
+    scratch: Path | None = None,
 ) -> Volume:
     """Read all slices of one patient.
 
@@ -116,6 +120,7 @@ def read_kaggle_patient(
         folder: the patient's folder; its name gives the patient id.
         with_mask: read the masks too; then every slice needs one.
         spacing_mm: between slices, rows and columns, positive: the TIFFs hold none, so the user says it, or nobody.
+        scratch: folder for the pixels of a large volume; see `wcr_med.volumes.scratch`.
 
     Returns:
         A volume with uint8 RGB images (pre-contrast, FLAIR, post-contrast).
@@ -124,21 +129,11 @@ def read_kaggle_patient(
         FileError: a file is missing, damaged, of another type or size, or a mask holds other values than 0 and 255.
     """
     pairs = list_slices(folder)
-    images, masks = [], []
-    for pair in pairs:
-        image_HWC = read_rgb(pair.image)
-        images.append(image_HWC)
-        check_same_size(pair.image, image_HWC, pairs[0].image, images[0])
-        if not with_mask:
-            continue
-        if pair.mask is None:
-            raise missing_mask(pair.image)
-        mask_HW = read_mask(pair.mask)
-        check_same_size(pair.mask, mask_HW, pair.image, image_HWC)
-        masks.append(mask_HW)
+    image_SHWC = stack_rgb([pair.image for pair in pairs], scratch=scratch)
+    masks = [_mask_of(pair, image_HWC) for pair, image_HWC in zip(pairs, image_SHWC, strict=True)] if with_mask else []
     return Volume(
         patient_id=patient_and_institution(folder.absolute().name)[0],
-        image_SHWC=np.stack(images),
+        image_SHWC=image_SHWC,
         mask_SHW=np.stack(masks) if with_mask else None,
         spacing_mm=spacing_mm,
         names=tuple(pair.image.stem for pair in pairs),
@@ -151,6 +146,14 @@ def missing_mask(image: Path) -> FileError:
     return FileError(
         image, "missing-mask", f"has no mask {image.stem}_mask{image.suffix}; restore it (all 0: no lesion)"
     )
+
+
+def _mask_of(pair: SlicePair, image_HWC: Array) -> Array:
+    if pair.mask is None:
+        raise missing_mask(pair.image)
+    mask_HW = read_mask(pair.mask)
+    check_same_size(pair.mask, mask_HW, pair.image, image_HWC)
+    return mask_HW
 
 
 def _parse(path: Path) -> re.Match[str]:

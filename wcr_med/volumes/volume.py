@@ -14,6 +14,9 @@ from wcr_med.errors import UserError
 
 Array = npt.NDArray[Any]
 
+MAX_VOXELS = 2**29
+"""Of a scan: 512 x 512 x 2048. A damaged or hostile file can claim far more."""
+
 FaultCode = Literal[
     "missing-file",  # the file does not exist
     "unreadable",  # truncated, damaged, or not the format its name says
@@ -79,7 +82,8 @@ class Volume:
 
     Attributes:
         patient_id: names the patient; unique within a data set.
-        image_SHWC: (slices, rows, columns, channels), the file's own dtype, finite; none of the sizes is zero.
+        image_SHWC: (slices, rows, columns, channels), the file's own dtype, finite; none of the sizes is zero. May be
+            a view of any order, or of a file (`wcr_med.volumes.scratch`).
         mask_SHW: uint8, 0 background and 1 lesion; `None` where no mask was read.
         spacing_mm: millimetres between slices, rows and columns; `None` where the files do not tell.
         names: one a slice: the file's stem, or the running number from 0 for NIfTI.
