@@ -1,7 +1,6 @@
 """The `wcr-med` command: thin, and lazy, so that `infer` starts without torch."""
 
 import json
-import logging
 import shlex
 import signal
 import sys
@@ -13,6 +12,7 @@ import typer
 
 from wcr_med import __version__
 from wcr_med.errors import UserError
+from wcr_med.log_format import VARIABLE, configure_logging
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,6 +42,21 @@ DryRunOption = Annotated[
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Name of a network in the run folder: dense, pruned-90, ...")
 ]
+
+
+@app.callback()
+def _log_options(
+    log_format: Annotated[
+        str,
+        typer.Option(
+            "--log-format",
+            metavar="auto|text|json",
+            envvar=VARIABLE,
+            help="Lines on standard error: text, or one JSON object a line; auto: text on a terminal, json elsewhere.",
+        ),
+    ] = "auto",
+) -> None:
+    configure_logging(log_format)
 
 
 @app.command()
@@ -472,8 +487,6 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point: one clear line for what the user can mend, a traceback only for our own faults."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("wcr_med").setLevel(logging.INFO)
     # `docker stop` and batch systems send this: leave as after Ctrl-C, with unfinished files removed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -1,22 +1,25 @@
-"""What a training tells while it runs: CSV files, TensorBoard, and a bar on a terminal or lines elsewhere."""
+"""What a training tells while it runs: CSV files, TensorBoard, MLflow, and a bar on a terminal or lines elsewhere."""
 
 import contextlib
 import csv
 import io
 import logging
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wcr_med.files import explain_os_errors, write_text
+from wcr_med.log_format import shows_bar
 from wcr_med.training.progress import Progress
+from wcr_med.training.tracking import MlflowLog, open_mlflow
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 HISTORY_NAME = "history.csv"
 TERMS_NAME = "regularizer_terms.csv"
@@ -31,20 +34,25 @@ class RunLog:
     def __init__(
         self,
         folder: Path,
-        writer: SummaryWriter,
+        writer: "SummaryWriter | None",
+        mlflow: MlflowLog | None,
         bar: "tqdm[Any] | None",
         log: logging.Logger,
         *,
         n_epochs: int,
         n_steps: int,
+        progress: Progress,
     ) -> None:
         self._folder = folder
         self._writer = writer
+        self._mlflow = mlflow
         self._bar = bar
         self._log = log
         self._n_epochs = n_epochs
         self._n_steps = n_steps
-        self._steps_done = 0  # of this epoch
+        self._epoch = progress.epochs_done + 1
+        self._steps_before = progress.part.steps  # of this epoch, by an earlier process
+        self._steps_done = self._steps_before
         self._epoch_began = self._last_line = time.monotonic()
 
     def step(self) -> None:
@@ -56,55 +64,87 @@ class RunLog:
         now = time.monotonic()
         if now - self._last_line >= _LINE_SECONDS:
             self._last_line = now
-            left = (now - self._epoch_began) / self._steps_done * (self._n_steps - self._steps_done)
-            self._log.info("step %d of %d, %.0f s to the end of the epoch", self._steps_done, self._n_steps, left)
+            seconds_a_step = (now - self._epoch_began) / (self._steps_done - self._steps_before)
+            left = seconds_a_step * (self._n_steps - self._steps_done)
+            self._log.info(
+                "step %d of %d, %.0f s to the end of the epoch", self._steps_done, self._n_steps, left,
+                extra={
+                    "epoch": self._epoch,
+                    "epochs": self._n_epochs,
+                    "step": self._steps_done,
+                    "steps": self._n_steps,
+                    "seconds_left": left + seconds_a_step * self._n_steps * (self._n_epochs - self._epoch),
+                },
+            )  # fmt: skip
 
     def epoch(self, progress: Progress) -> None:
-        """An epoch is done: one line, one row in each CSV file, one point in each TensorBoard curve.
+        """An epoch is done: one line, one row in each CSV file, one point in each curve.
 
         Raises:
             UserError: the disk is full or the folder cannot be written.
         """
         row, terms = progress.history[-1], progress.terms[-1]
-        self._log.info("%s", _line(progress, self._n_epochs))
+        self._log.info("%s", _line(progress, self._n_epochs), extra=_fields(progress, self._n_epochs))
         write_tables(self._folder, progress)
-        with explain_os_errors(self._folder / TENSORBOARD_NAME):
-            for name, value in asdict(row).items():
-                if name != "epoch" and value is not None:
-                    self._writer.add_scalar(f"training/{name}", value, row.epoch)
-            for layer, term in terms.items():
-                self._writer.add_scalar(f"regularizer/{layer}", term, row.epoch)
-            self._writer.flush()
-        self._steps_done = 0
+        if self._writer is not None:
+            with explain_os_errors(self._folder / TENSORBOARD_NAME):
+                for name, value in asdict(row).items():
+                    if name != "epoch" and value is not None:
+                        self._writer.add_scalar(f"training/{name}", value, row.epoch)
+                for layer, term in terms.items():
+                    self._writer.add_scalar(f"regularizer/{layer}", term, row.epoch)
+                self._writer.flush()
+        if self._mlflow is not None:
+            self._mlflow.send(progress)
+        self._epoch = progress.epochs_done + 1
+        self._steps_done = self._steps_before = 0
         self._epoch_began = self._last_line = time.monotonic()
 
 
 @contextlib.contextmanager
 def open_run_log(
-    folder: Path, progress: Progress, *, n_epochs: int, n_steps: int, log: logging.Logger
+    folder: Path,
+    progress: Progress,
+    *,
+    n_epochs: int,
+    n_steps: int,
+    log: logging.Logger,
+    track: tuple[str, ...] = ("tensorboard",),
+    config: Mapping[str, Any] | None = None,
 ) -> Iterator[RunLog]:
     """Open the log of a training for the length of a block.
 
     Args:
-        folder: of the training; `tensorboard` is made in it.
+        folder: of the training; `tensorboard`, and what MLflow needs, are made in it.
         progress: what a resumed training has behind it; points of an earlier attempt beyond that are hidden.
         n_epochs: epochs in all.
         n_steps: steps of an epoch.
         log: takes the lines; on a terminal they pass above the bar.
+        track: tensorboard, mlflow, both or none.
+        config: becomes MLflow's parameters.
+
+    Raises:
+        UserError: MLflow is wanted and not installed, the disk is full or the folder cannot be written.
     """
     done = progress.epochs_done
     if done:
         write_tables(folder, progress)  # a kill may have come between the state and its row
     with contextlib.ExitStack() as stack:
-        with explain_os_errors(folder / TENSORBOARD_NAME):
-            writer = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=done + 1)
-        stack.callback(writer.close)
-        bar = None
-        if sys.stderr.isatty():
+        writer = mlflow = bar = None
+        if "tensorboard" in track:
+            from torch.utils.tensorboard import SummaryWriter
+
+            with explain_os_errors(folder / TENSORBOARD_NAME):
+                writer = SummaryWriter(str(folder / TENSORBOARD_NAME), purge_step=done + 1)
+            stack.callback(writer.close)
+        if "mlflow" in track:
+            mlflow = stack.enter_context(open_mlflow(folder, progress, config, log))
+        if shows_bar():
             stack.enter_context(logging_redirect_tqdm())
-            bar = tqdm(total=n_epochs * n_steps, initial=done * n_steps, desc="training", unit="step", smoothing=0.05)
+            steps_done = done * n_steps + progress.part.steps
+            bar = tqdm(total=n_epochs * n_steps, initial=steps_done, desc="training", unit="step", smoothing=0.05)
             stack.callback(bar.close)
-        yield RunLog(folder, writer, bar, log, n_epochs=n_epochs, n_steps=n_steps)
+        yield RunLog(folder, writer, mlflow, bar, log, n_epochs=n_epochs, n_steps=n_steps, progress=progress)
 
 
 def write_tables(folder: Path, progress: Progress) -> None:
@@ -140,6 +180,16 @@ def _line(progress: Progress, n_epochs: int) -> str:
         parts.append(
             f"dice_patient {row.dice_patient:.4f}, f1_pooled {row.f1_pooled:.4f} (best epoch {progress.best_epoch})"
         )
-    minutes_left = progress.seconds / progress.epochs_done * (n_epochs - progress.epochs_done) / 60
+    minutes_left = _seconds_left(progress, n_epochs) / 60
     parts.append(f"{row.images_per_second:.1f} images/s, {minutes_left:.0f} min left")
     return ", ".join(parts)
+
+
+def _fields(progress: Progress, n_epochs: int) -> dict[str, Any]:
+    seconds_left = _seconds_left(progress, n_epochs)
+    best = {"best_epoch": progress.best_epoch, "best_dice": progress.best_dice}
+    return asdict(progress.history[-1]) | {"epochs": n_epochs, **best, "seconds_left": seconds_left}
+
+
+def _seconds_left(progress: Progress, n_epochs: int) -> float:
+    return progress.seconds / progress.epochs_done * (n_epochs - progress.epochs_done)
