@@ -9,6 +9,7 @@ from wcr_med.export.measure import MeasuredExport, measure_export
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.sessions import open_session, require_accelerator
+from wcr_med.export.standalone import StandaloneResult, build_standalone, standalone_of
 from wcr_med.export.storage import decode_kernel, encode_kernel, store
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "LayerChoice",
     "MeasuredExport",
     "ParityReport",
+    "StandaloneResult",
     "build_graph",
+    "build_standalone",
     "decode_kernel",
     "encode_kernel",
     "export_accelerated",
@@ -30,6 +33,7 @@ __all__ = [
     "parity",
     "remove_dead_channels",
     "require_accelerator",
+    "standalone_of",
     "store",
     "to_onnx",
 ]

@@ -34,6 +34,16 @@ def free_name(wish: str, taken: Collection[str]) -> str:
     return name
 
 
+def free_prefix(wish: str, graph: GraphProto) -> str:
+    """A short prefix that begins no tensor's name, the one wished for if it can be."""
+    taken = {tensor.name for tensor in (*graph.initializer, *graph.input)}
+    taken |= {name for node in graph.node for name in node.output}
+    prefix = wish
+    while any(name.startswith(prefix) for name in taken):
+        prefix = f"{prefix}_"
+    return prefix
+
+
 def _taken_from_outside(graph: GraphProto) -> Iterator[str]:
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own |= {name for node in graph.node for name in node.output}

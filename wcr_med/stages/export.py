@@ -4,17 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from wcr_med.data.index import load_volume
-from wcr_med.export import export_accelerated, export_model, require_accelerator
+from wcr_med.export import export_accelerated, export_model, require_accelerator, standalone_of
 from wcr_med.files import read_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
 
-def export_stage(workspace: Workspace, name: str = DENSE) -> str:
+def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = False) -> str:
     """Export the network called `name` to `export/NAME.onnx`, with a manifest beside it.
 
-    With `export.accelerate`, also to `export/NAME.accelerated.onnx`, which is tuned on this machine.
+    With `export.accelerate`, also to `export/NAME.accelerated.onnx`, which is tuned on this machine; with `standalone`,
+    also to `export/NAME.standalone.onnx`, which holds the preprocessing, too.
 
     Returns:
         A line for the user with the size, the largest difference to PyTorch, and how much faster the accelerated file.
@@ -44,7 +45,8 @@ def export_stage(workspace: Workspace, name: str = DENSE) -> str:
         f"{target}: {manifest['size_bytes'] / 1e6:.2f} MB (dense {manifest['dense_size_bytes'] / 1e6:.2f} MB),"
         f" largest logit difference to PyTorch {manifest['parity']['largest_logit_difference']:.1e}"
     )
-    return f"{line}; {_speed_line(manifest['accelerated'])}" if "accelerated" in manifest else line
+    line += f"; {_speed_line(manifest['accelerated'])}" if "accelerated" in manifest else ""
+    return f"{line}; {_standalone(workspace, patients, name, target)}" if standalone else line
 
 
 def manifest_path(onnx_path: Path) -> Path:
@@ -55,6 +57,11 @@ def manifest_path(onnx_path: Path) -> Path:
 def accelerated_path(onnx_path: Path) -> Path:
     """Where the accelerated file of an exported network lies."""
     return onnx_path.with_suffix(".accelerated.onnx")
+
+
+def standalone_path(onnx_path: Path) -> Path:
+    """Where the standalone file of an exported network lies."""
+    return onnx_path.with_suffix(".standalone.onnx")
 
 
 def _wanted_accelerated(workspace: Workspace, target: Path) -> list[Path]:
@@ -71,6 +78,29 @@ def _speed_line(accelerated: dict[str, Any]) -> str:
     )
 
 
+def _standalone(workspace: Workspace, patients: Patients, name: str, portable: Path) -> str:
+    target = standalone_path(portable)
+    n_slices = workspace.config.export.parity_slices
+
+    def work() -> None:
+        volumes = map(load_volume, patients.of(patients.split.test))
+        write_json(manifest_path(target), standalone_of(portable, target, volumes=volumes, n_slices=n_slices).to_dict())
+
+    workspace.once(
+        f"standalone-{name}",
+        key={"n_slices": n_slices, "split": patients.split.hash, "data": patients.data_hash},
+        inputs=[portable],
+        outputs=[target, manifest_path(target)],
+        work=work,
+    )
+    manifest = read_json(manifest_path(target))
+    parity = manifest["parity"]
+    return (
+        f"{target.name}: {manifest['size_bytes'] / 1e6:.2f} MB, the same masks on {parity['n_slices']} slices of"
+        f" {parity['n_patients']} patients"
+    )
+
+
 def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -> None:
     model, artefact = open_model(workspace, name)
     entries = patients.of(patients.split.test)
@@ -81,7 +111,8 @@ def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -
     )
     manifest = result.to_dict()
     fast = accelerated_path(target)
-    fast.unlink(missing_ok=True)  # one of an older network would pass for this one's
+    for old in (fast, standalone_path(target)):
+        old.unlink(missing_ok=True)  # one of an older network would pass for this one's
     write_json(manifest_path(target), manifest)  # the second file may be refused; this one is there by now
     if config.accelerate:
         accelerated = export_accelerated(result, config, parity_volumes=map(load_volume, entries), out_path=fast)

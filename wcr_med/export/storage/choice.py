@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from wcr_med.export.nodes import attribute
+from wcr_med.export.nodes import attribute, free_prefix
 from wcr_med.export.storage.decoders import Decoder, build_decoder
 from wcr_med.export.storage.forms import FORMS, Form, Storage, TensorStorage, Values, entropy_bound_bytes
 from wcr_med.export.storage.kernels import encode_values
@@ -56,7 +56,7 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
         UserError: a kernel's values cannot be stored in that type; the message names it.
     """
     forms = FORMS if storage == "auto" else (storage,)
-    prefix = _free_prefix(model)
+    prefix = free_prefix("k", model.graph)
     kernels = {
         tensor.name: _candidates(tensor, axis, forms, values, prefix=prefix, number=number)
         for number, (tensor, axis) in enumerate(_kernels(model))
@@ -162,16 +162,6 @@ def _row(kernel: _Kernel, form: Form, values: Values) -> TensorStorage:
         position_bytes=kernel.candidates[form].position_bytes,
         position_bound_bytes=entropy_bound_bytes(n, kernel.n_stored),
     )
-
-
-def _free_prefix(model: ModelProto) -> str:
-    """A short name that begins no tensor's name."""
-    tensors = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input}
-    taken = tensors | {name for node in model.graph.node for name in node.output}
-    prefix = "k"
-    while any(name.startswith(prefix) for name in taken):
-        prefix = f"{prefix}_"
-    return prefix
 
 
 def _size(messages: Iterable[Any]) -> int:
