@@ -86,3 +86,28 @@ def test_learning_rate_is_positive_bounded_and_has_one_hill(total: int, warmup: 
 def test_learning_rate_outside_the_training_is_refused(step: int, warmup: int) -> None:
     with pytest.raises(ValueError, match="out of range"):
         learning_rate(step, 10, warmup, 1.0)
+
+
+@pytest.mark.parametrize("config", [{"name": "sgd", "momentum": 0.9}, {"name": "adamw"}])
+def test_fused_steps_are_those_of_the_plain_form_whatever_the_layout_of_a_gradient(config: dict[str, object]) -> None:
+    settings_ = OptimizerConfig.model_validate({**config, "learning_rate": 0.1, "weight_decay": 0.01})
+    model, plain = (nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last) for _ in range(2))
+    plain.load_state_dict(model.state_dict())
+    optimizer = build_optimizer(model, settings_)
+    groups = [
+        {"params": [plain.weight], "weight_decay": 0.01},
+        {"params": [plain.bias], "weight_decay": 0.0},
+    ]
+    reference: torch.optim.Optimizer = (
+        torch.optim.SGD(groups, lr=0.1, momentum=0.9, foreach=False)
+        if config["name"] == "sgd"
+        else torch.optim.AdamW(groups, lr=0.1, foreach=False)
+    )
+    for step in range(4):
+        for own, other in zip(model.parameters(), plain.parameters(), strict=True):
+            gradient = torch.randn(own.shape, generator=torch.Generator().manual_seed(step))  # row-major
+            own.grad, other.grad = gradient.clone(), torch.empty_like(other).copy_(gradient)
+        optimizer.step()
+        reference.step()
+    for own, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
