@@ -9,10 +9,12 @@ It takes the arguments of torchrun. That ends with 1 whatever happened; this end
 """
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from wcr_med.errors import Stopped, UserError
+from wcr_med.log_format import VARIABLE, configure_logging
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +63,12 @@ def exit_code(codes: Iterable[int]) -> int:
 
 def main() -> None:
     """Entry point."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
+        configure_logging(os.environ.get(VARIABLE, "auto"))
         sys.exit(launch(sys.argv[1:]))
+    except UserError as error:
+        log.warning("error: %s", error)
+        sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -1,5 +1,6 @@
 """What docs/cluster.md promises of the files in deploy/: rights, memory, exit codes, and that they fit together."""
 
+import posixpath
 import re
 from typing import Any
 
@@ -23,6 +24,9 @@ from wcr_med.errors import Stopped, UserError
 
 PODS = pod_specs()
 JOBS = jobs()
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C, and `wcr-med` of SIGTERM where it is not training."""
+
 BYTES = {"Mi": 2**20, "Gi": 2**30}
 
 
@@ -79,7 +83,7 @@ def test_exit_codes_say_whether_a_job_goes_on(name: str) -> None:
     by_code = {
         code: rule["action"] for rule in rules if "onExitCodes" in rule for code in rule["onExitCodes"]["values"]
     }
-    assert by_code == {Stopped.exit_code: "Ignore", UserError.exit_code: "FailJob"}
+    assert by_code == {Stopped.exit_code: "Ignore", INTERRUPTED: "Ignore", UserError.exit_code: "FailJob"}
     named = {rule["onExitCodes"]["containerName"] for rule in rules if "onExitCodes" in rule}
     assert named == {container(PODS[name])["name"]}
 
@@ -173,7 +177,12 @@ def test_the_slurm_script_leaves_time_between_its_signals() -> None:
 
 def test_configurations_are_where_the_image_has_them() -> None:
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
-    (place,) = re.findall(r"^COPY .*configs (\S+)$", dockerfile, flags=re.MULTILINE)
+    (place,) = {
+        posixpath.join(workdir, target)
+        for workdir, target in re.findall(
+            r"^WORKDIR (\S+)$(?:\n(?!WORKDIR).*)*?\nCOPY configs (\S+)$", dockerfile, re.MULTILINE
+        )
+    }
     texts = [path.read_text(encoding="utf-8") for path in (*KUBERNETES, COMPOSE)]
     named = {name for text in texts for name in re.findall(r"--config (\S+)", text)}
     assert named
