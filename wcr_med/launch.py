@@ -33,6 +33,8 @@ def launch(arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.run import parse_args, run
 
+    # Else processes that are started again look for each other under the addresses of the dead.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     try:
         run(parse_args(list(arguments)))
     except ChildFailedError as failed:

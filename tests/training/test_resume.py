@@ -1,21 +1,20 @@
 """A training that is killed and resumed ends with the weights of one that was not, bit for bit."""
 
 import csv
+import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from tests.training import tiny
-from tests.training.tiny import ActAtStep, run_tiny, tiny_config
-from wcr_med.errors import UserError
+from tests.training.tiny import ActAtStep, run_program, run_tiny, tiny_config
+from wcr_med.errors import Stopped, UserError
 from wcr_med.training import BEST_NAME, LAST_NAME
-from wcr_med.training.checkpoint import PREVIOUS_NAME, STATE_NAME
+from wcr_med.training.checkpoint import PREVIOUS_NAME, STATE_NAME, load_checkpoint
 
 _STEPS = 5  # of an epoch: 12 slices with tumour and 6 without, 4 a batch
 _TIMES = {"seconds", "images_per_second"}
@@ -57,14 +56,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_killed_in_the_middle_of_a_step(tmp_path: Path, whole: Path) -> None:
-    step = 2 * _STEPS + 3
-    killed = subprocess.run(
-        [sys.executable, tiny.__file__, str(tmp_path), str(step)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    killed = run_program(tmp_path, {}, str(2 * _STEPS + 3), str(int(signal.SIGKILL)))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert len(_rows(tmp_path / "history.csv")) == 2
     assert not (tmp_path / LAST_NAME).exists()
@@ -72,6 +64,67 @@ def test_killed_in_the_middle_of_a_step(tmp_path: Path, whole: Path) -> None:
     result = run_tiny(tmp_path, tiny_config(training={"loader_workers": 1}), resume=True)
     assert result.epochs_run == 4
     _assert_same(tmp_path, whole)
+
+
+def test_killed_again_and_again_at_random_steps(tmp_path: Path, whole: Path) -> None:
+    rng = np.random.default_rng(0)
+    every_step = {"training": {"checkpoint_minutes": 1e-9}}
+    done = 0
+    for _ in range(3):
+        step = int(rng.integers(2, 7))
+        killed = run_program(tmp_path, every_step, str(step), str(int(signal.SIGKILL)))
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        done += step - 1  # the step in which it died is lost, and no other
+        assert _steps_saved(tmp_path) == done
+    run_tiny(tmp_path, tiny_config(), resume=True)
+    _assert_same(tmp_path, whole)
+
+
+def _steps_saved(folder: Path) -> int:
+    checkpoint = load_checkpoint(folder, logging.getLogger("test"))
+    assert checkpoint is not None
+    return _STEPS * checkpoint.progress.epochs_done + checkpoint.progress.part.steps
+
+
+@pytest.mark.parametrize("step", [1, _STEPS + 2, 2 * _STEPS])
+def test_a_signal_lets_the_step_finish_and_loses_nothing(tmp_path: Path, whole: Path, step: int) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    asking = ActAtStep(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match=f"SIGTERM: stopped after step {step} of 20, .* give the same command to go on"):
+        run_tiny(tmp_path, tiny_config(), regularizer=asking)
+    assert _steps_saved(tmp_path) == step
+    assert handlers == [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    run_tiny(tmp_path, tiny_config(), resume=True)
+    _assert_same(tmp_path, whole)
+
+
+def test_a_signal_in_the_last_step_finishes_the_training(tmp_path: Path, whole: Path) -> None:
+    asking = ActAtStep(4 * _STEPS, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_tiny(tmp_path, tiny_config(), regularizer=asking).epochs_run == 4
+    _assert_same(tmp_path, whole)
+
+
+def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
+    def interrupt_twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tiny(tmp_path, tiny_config(), regularizer=ActAtStep(2, interrupt_twice))
+
+
+@pytest.mark.parametrize("optimizer", [{"robust": "cram_plus"}, {"robust": "s2sam"}, {"powerpropagation": 2.0}])
+def test_every_method_goes_on_within_an_epoch(tmp_path: Path, optimizer: dict[str, object]) -> None:
+    config = tiny_config(optimizer=optimizer, training={"epochs": 2})
+    run_tiny(tmp_path / "whole", config)
+    with pytest.raises(Stopped):
+        run_tiny(
+            tmp_path / "cut",
+            config,
+            regularizer=ActAtStep(_STEPS + 3, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+        )
+    run_tiny(tmp_path / "cut", config, resume=True)
+    _assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.parametrize("optimizer", [{"name": "adamw", "learning_rate": 1e-3}, {"momentum": 0.0}])

@@ -1,7 +1,13 @@
-"""The smallest training there is. Run as a program it trains in a folder and kills itself in the middle of a step."""
+"""The smallest training there is.
 
+As a program it trains in a folder, joins others that torchrun started, and may send itself a signal in the middle of a
+step: `python tiny.py FOLDER SECTIONS_JSON [STEP SIGNAL]`.
+"""
+
+import json
+import logging
 import os
-import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +21,7 @@ from wcr_med.data.cache import SliceCache
 from wcr_med.data.split import Split
 from wcr_med.models import build_model
 from wcr_med.regularizers import WCR, Regularizer, build_regularizer
-from wcr_med.training import TrainResult, train
+from wcr_med.training import Group, TrainResult, join_group, train
 
 SPLIT = Split(train=("a", "b", "c"), validation=("d", "e"), test=("f",), seed=0)
 _SLICES = 6  # of each patient; the outer two hold no tumour
@@ -59,7 +65,12 @@ def tiny_config(**sections: Mapping[str, Any]) -> Config:
 
 
 def run_tiny(
-    folder: Path, config: Config, *, regularizer: Regularizer | None = None, resume: bool = False
+    folder: Path,
+    config: Config,
+    *,
+    regularizer: Regularizer | None = None,
+    resume: bool = False,
+    group: Group | None = None,
 ) -> TrainResult:
     """Train from the seed's first weights, or from the folder's state."""
     return train(
@@ -70,6 +81,25 @@ def run_tiny(
         folder=folder,
         regularizer=regularizer or build_regularizer(config.regularizer),
         resume=resume,
+        group=group,
+    )
+
+
+def run_program(
+    folder: Path, sections: Mapping[str, Any], *act: str, processes: int = 1, restarts: int = 0
+) -> "subprocess.CompletedProcess[str]":
+    """Run this file as a program, under torchrun where several processes are wanted."""
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        launcher += [f"--max-restarts={restarts}", "--monitor-interval=0.2"]
+    return subprocess.run(
+        [*launcher, __file__, str(folder), json.dumps(sections), *act],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
     )
 
 
@@ -87,10 +117,17 @@ class ActAtStep(WCR):
         super().add_gradient_(parameters, strength)
 
 
-if __name__ == "__main__":
-    run_tiny(
-        Path(sys.argv[1]),
-        tiny_config(),
+def _main(folder: str, sections: str, step: str = "0", number: str = "0") -> None:
+    config = tiny_config(**json.loads(sections))
+    first_life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    with join_group("cpu") as group:
         # As the kernel would: nothing is flushed, nothing is cleaned up.
-        regularizer=ActAtStep(int(sys.argv[2]), lambda: os.kill(os.getpid(), signal.SIGKILL)),
-    )
+        acting = ActAtStep(
+            int(step) if first_life and group.rank == group.world - 1 else 0, lambda: os.kill(os.getpid(), int(number))
+        )
+        run_tiny(Path(folder), config, regularizer=acting, resume=True, group=group)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    _main(*sys.argv[1:])

@@ -34,8 +34,12 @@ class Patients:
         return tuple(entry for entry in self.entries if entry.patient_id in wanted)
 
 
-def open_patients(workspace: Workspace) -> Patients:
+def open_patients(workspace: Workspace, *, save: bool = True) -> Patients:
     """Index the data and make the split, or read back the one this folder already has.
+
+    Args:
+        workspace: the run folder and its configuration.
+        save: write a split that is not there yet; off in the other processes of a training.
 
     Raises:
         UserError: the data cannot be indexed, the saved split belongs to other settings or other patients, or the
@@ -56,7 +60,7 @@ def open_patients(workspace: Workspace) -> Patients:
             raise UserError(
                 f"{workspace.split_path}: was made from other patients or other split settings; choose another --out"
             )
-    else:
+    elif save:
         split.save(workspace.split_path)
     return Patients(entries=entries, split=split, data_hash=content_hash(entries))
 

@@ -1,6 +1,7 @@
 """Train the dense network."""
 
 from dataclasses import asdict
+from typing import Any
 
 from wcr_med.artefacts import ModelArtefact, save_model
 from wcr_med.models import build_model
@@ -9,50 +10,66 @@ from wcr_med.regularizers import build_regularizer, resolved
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, save_config
-from wcr_med.training import deciding_fields, train
+from wcr_med.training import Group, deciding_fields, train
 
 
-def train_stage(workspace: Workspace) -> None:
+def train_stage(workspace: Workspace, group: Group | None = None) -> None:
     """Train, keep the best epoch by validation Dice, choose its threshold, and write `models/dense.safetensors`.
 
     An interrupted training goes on from its last checkpoint; a finished one is kept as it is.
 
+    Args:
+        workspace: the run folder and its configuration.
+        group: the processes that train together; each calls this, and the main one alone writes. `None` for one alone.
+
     Raises:
         UserError: the data, the split or an earlier state in the folder does not fit the configuration.
+        Stopped: a signal asked for it; the state is saved.
     """
+    group = group or Group()
     build_regularizer(workspace.config.regularizer)  # a name or strength that cannot be is refused first of all
-    patients = open_patients(workspace)
-    if not (workspace.out / "config.yaml").exists():
+    with group.main_first():
+        patients = open_patients(workspace, save=group.is_main)
+    if group.is_main and not (workspace.out / "config.yaml").exists():
         save_config(workspace)  # now, so that an interrupted run goes on without --config
-    workspace.once(
-        "train",
-        key={
+    what: dict[str, Any] = {
+        "key": {
             "config": deciding_fields(workspace.config),
             "threshold": workspace.config.evaluation.threshold,
             "split": patients.split.hash,
             "data": patients.data_hash,
         },
-        inputs=[],
-        outputs=[workspace.model_path(DENSE)],
-        work=lambda: _train(workspace, patients),
-    )
+        "inputs": [],
+        "outputs": [workspace.model_path(DENSE)],
+    }
+    if not group.is_main:
+        if not group.tell(False):
+            _train(workspace, patients, group)
+        return
+    group.tell(workspace.is_done("train", **what))
+    workspace.once("train", **what, work=lambda: _train(workspace, patients, group))
     # And again: the settings may differ in what does not decide the weights. Refused ones never come here.
     save_config(workspace)
 
 
-def _train(workspace: Workspace, patients: Patients) -> None:
+def _train(workspace: Workspace, patients: Patients, group: Group) -> None:
     config, split = workspace.config, patients.split
     model = build_model(config.model, seed=config.seed)
+    with group.main_first():
+        cache = open_cache(workspace, patients)
     result = train(
         model,
-        open_cache(workspace, patients),
+        cache,
         split,
         config,
         folder=workspace.train_folder,
         regularizer=build_regularizer(config.regularizer),
         data_hash=patients.data_hash,
         resume=True,
+        group=group,
     )
+    if not group.is_main:
+        return
     artefact = ModelArtefact(
         model_config=config.model.model_dump(mode="json"),
         preprocess=workspace.settings.to_dict(),
@@ -63,6 +80,7 @@ def _train(workspace: Workspace, patients: Patients) -> None:
     ).with_step(
         "train",
         **asdict(result),
+        processes=group.world,
         data_hash=patients.data_hash,
         regularizer=resolved(config.regularizer),
         optimizer=config.optimizer.model_dump(mode="json"),

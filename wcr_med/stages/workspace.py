@@ -71,22 +71,28 @@ class Workspace:
                 as the work left them.
             work: does it. A record is written only after it returned.
         """
-        fingerprint = sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
-        record = self.out / ".done" / f"{stage}.json"
-        before = _read_record(record)
-        if before.get("fingerprint") == fingerprint and all(path.exists() for path in outputs):
-            contents = before.get("outputs", {})
-            changed = [
-                path for path in outputs if path.name in contents and contents[path.name] != sha256_of_file(path)
-            ]
-            if not changed:
-                log.info("%s: done before with the same settings, kept", stage)
-                return
-            log.info("%s: was changed since it was written, so it is made again", changed[0])
+        if self.is_done(stage, key=key, inputs=inputs, outputs=outputs):
+            log.info("%s: done before with the same settings, kept", stage)
+            return
         log.info("%s: started", stage)
+        fingerprint = _fingerprint(key, inputs)  # of the files that the work reads, not of what stands there later
         work()
         contents = {path.name: sha256_of_file(path) for path in outputs if path.is_file()}
-        write_json(record, {"fingerprint": fingerprint, "outputs": contents})
+        write_json(self._record(stage), {"fingerprint": fingerprint, "outputs": contents})
+
+    def is_done(self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path]) -> bool:
+        """Whether `once`, with the same arguments, would do nothing."""
+        before = _read_record(self._record(stage))
+        if before.get("fingerprint") != _fingerprint(key, inputs) or not all(path.exists() for path in outputs):
+            return False
+        contents = before.get("outputs", {})
+        changed = [path for path in outputs if path.name in contents and contents[path.name] != sha256_of_file(path)]
+        if changed:
+            log.info("%s: was changed since it was written, so it is made again", changed[0])
+        return not changed
+
+    def _record(self, stage: str) -> Path:
+        return self.out / ".done" / f"{stage}.json"
 
 
 def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence[str] = ()) -> Workspace:
@@ -139,6 +145,10 @@ def _plain_name(name: str) -> str:
     if name in ("", "..") or name != Path(name).name:
         raise UserError(f"--model {name!r}: not the name of a network; give it without folder and suffix, like {DENSE}")
     return name
+
+
+def _fingerprint(key: Any, inputs: Sequence[Path]) -> str:
+    return sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -8,6 +8,8 @@ Shape suffixes: N slices of a batch, C channels, h and w rows and columns of the
 """
 
 import contextlib
+import inspect
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from wcr_med.documents import flatten
 from wcr_med.errors import UserError
+
+_LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -140,8 +144,11 @@ class Group:
         """The network as it is called in a step: gradients are the mean over processes; alone, the model itself."""
         if self.world == 1:
             return model
-        # Batch norms are synchronised: their running statistics are the same everywhere by themselves.
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        # Batch norms are synchronised: their running statistics are the same everywhere by themselves. The option that
+        # spares telling them again has another name in newer versions.
+        known = inspect.signature(DistributedDataParallel).parameters
+        spare = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        return DistributedDataParallel(model, **{spare: False})
 
 
 def is_launched() -> bool:
@@ -172,12 +179,32 @@ def join_group(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Group]:
                 " or set training.device to cpu"
             )
         torch.cuda.set_device(local_rank)
-    dist.init_process_group("nccl" if on_cuda else "gloo", timeout=_PATIENCE)
+    store, rank, world = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    dist.init_process_group(
+        "nccl" if on_cuda else "gloo", store=_fresh(store), rank=rank, world_size=world, timeout=_PATIENCE
+    )
     try:
         talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
         yield Group(rank=dist.get_rank(), world=dist.get_world_size(), local_world=local_world, talk=talk)
     finally:
         dist.destroy_process_group()
+
+
+def _fresh(store: dist.Store) -> dist.Store:
+    """The store in which processes find each other, without what an earlier attempt left in it.
+
+    torchrun lends its own store, and starts processes again with the addresses of the dead still there. Its count of
+    attempts tells them apart, as long as one torchrun starts all; several count each for itself.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return store
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        _LOG.warning(
+            "processes on several machines may not find each other again after a restart: start them by"
+            " `python -m wcr_med.launch`, or set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun"
+        )
+        return store
+    return dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 class _Gather(torch.autograd.Function):
