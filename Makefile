@@ -3,10 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGE ?= wcr-med
+BASE ?= python:3.12-slim-bookworm
+CUDA_BASE ?= nvidia/cuda:13.0.2-base-ubuntu24.04
 
 NATIVE := wcr_med/native/CMakeLists.txt wcr_med/native/exports.map $(wildcard wcr_med/native/src/*.* wcr_med/native/src/*/*)
 
-.PHONY: demo test test-slow test-lgg lint format install docker clean help
+# One resolution for every platform and Python 3.11 to 3.13; a pin stays until UPGRADE=1 or pyproject.toml moves it.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(if $(UPGRADE),--upgrade)
+IMAGE_FACTS := --build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+	--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"
+
+.PHONY: demo test test-slow test-lgg lint format install lock docker docker-cuda rehearse-image clean help
 
 help:
 	@echo "make demo       install into $(VENV) and run the main job on a phantom data set (minutes)"
@@ -14,7 +22,9 @@ help:
 	@echo "make test-slow  the tests that take minutes or need much memory"
 	@echo "make test-lgg   the tests on real LGG data: make test-lgg WCR_MED_LGG=/path/to/kaggle_3m"
 	@echo "make install    install into $(VENV); again after a change of C++ sources, to build the accelerator anew"
-	@echo "make docker     build the training image and the slim runtime image"
+	@echo "make lock       pin what the images install again, in requirements/; UPGRADE=1 takes the newest releases"
+	@echo "make docker     build the training image and the slim runtime image; make docker-cuda: on a CUDA base"
+	@echo "make rehearse-image  build both without a Docker engine and run the main job in them (as root, Debian)"
 
 demo: install
 	$(BIN)/wcr-med run --config configs/phantom.yaml --out runs/demo
@@ -50,9 +60,21 @@ $(VENV)/.installed: pyproject.toml $(NATIVE)
 	@$(BIN)/python -c 'from wcr_med.native import is_available; print("accelerator:", "built" if is_available() else "absent, for want of a C++17 compiler")'
 	@touch $@
 
+lock: install
+	$(LOCK) --extra train --extra dicom --extra postgresql pyproject.toml --output-file requirements/train.lock
+	$(LOCK) --constraint requirements/train.lock pyproject.toml --output-file requirements/runtime.lock
+	$(LOCK) --constraint requirements/train.lock --extra dicom pyproject.toml --output-file requirements/dicom.lock
+	$(LOCK) requirements/build.in --output-file requirements/build.lock
+
 docker:
-	docker build --target train --tag $(IMAGE):train --build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" .
-	docker build --target runtime --tag $(IMAGE):runtime .
+	docker build --target train --tag $(IMAGE):train --build-arg BASE="$(BASE)" $(IMAGE_FACTS) .
+	docker build --target runtime --tag $(IMAGE):runtime --build-arg BASE="$(BASE)" $(IMAGE_FACTS) .
+
+docker-cuda:
+	docker build --target train --tag $(IMAGE):train-cuda --build-arg BASE="$(CUDA_BASE)" $(IMAGE_FACTS) .
+
+rehearse-image:
+	deploy/rehearse_image.sh
 
 clean:
 	rm -rf $(VENV) .cache build runs wcr_med/native/libwcr_med_ops.*
