@@ -1,0 +1,84 @@
+"""Segment one patient with ONNX Runtime, numpy and Pillow alone.
+
+    pip install onnxruntime numpy pillow            # for NIfTI also: nibabel
+    python segment.py MODEL.standalone.onnx PATIENT OUT
+
+MODEL is written by `wcr-med export --standalone`; it holds preprocessing and threshold. PATIENT is a folder with the
+8-bit RGB slices of one patient, PNG or TIFF, named with their numbers; or an 8-bit NIfTI file with the channels on its
+last axis. All slices go in at once, since intensities are measured over the whole volume.
+
+For research use only. Not a medical device.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+PARTS = re.compile(r"(\d+)")  # of a file's name: its numbers, and what stands between
+
+
+def main(model, patient, out):
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # faster where weights were pruned
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    out.mkdir(parents=True, exist_ok=True)
+    if patient.is_dir():
+        paths = slice_files(patient)
+        mask = segment(session, np.stack([read_slice(path) for path in paths]))
+        for path, mask_of_slice in zip(paths, mask, strict=True):
+            Image.fromarray(mask_of_slice * 255).save(out / f"{path.stem}_mask{path.suffix}")
+    else:
+        mask = segment_nifti(session, patient, out)
+    print(f"{mask.any(axis=(1, 2)).sum()} of {len(mask)} slices with lesion, {mask.sum()} voxels; see {out}")
+
+
+def segment(session, image):
+    """uint8 (slices, rows, columns, channels) to a mask of 0 and 1, uint8 (slices, rows, columns)."""
+    (mask,) = session.run(["mask"], {"image": image})
+    return mask
+
+
+def slice_files(folder):
+    """Images of a folder in the order of their numbers (2 before 10), without reference masks."""
+    found = [path for path in folder.iterdir() if path.suffix.lower() in (".png", ".tif", ".tiff")]
+    images = [path for path in found if not path.stem.endswith("_mask")]
+    if not images:
+        sys.exit(f"{folder}: no PNG or TIFF slices")
+    return sorted(images, key=lambda path: [int(part) if part.isdigit() else part for part in PARTS.split(path.name)])
+
+
+def read_slice(path):
+    with Image.open(path) as image:
+        # Pillow would quietly cut 16 bits down to 8: other intensities than the network knows.
+        bits = set(image.tag_v2[258]) if image.format == "TIFF" else {path.read_bytes()[24]}
+        if image.mode != "RGB" or bits != {8}:
+            sys.exit(f"{path}: not an 8-bit RGB image")
+        return np.asarray(image)
+
+
+def segment_nifti(session, path, out):
+    import nibabel as nib
+
+    source = nib.load(path)
+    if source.get_data_dtype() != np.uint8 or source.ndim != 4:
+        sys.exit(f"{path}: not an 8-bit volume with channels on its last axis; `wcr-med infer` takes any NIfTI file")
+    # Radiological axial slices: columns from right to left, rows from front to back, slices from foot to head.
+    file_order = nib.io_orientation(source.affine)
+    display = nib.orientations.axcodes2ornt("LPS")
+    there = nib.orientations.ornt_transform(file_order, display)
+    back = nib.orientations.ornt_transform(display, file_order)
+    voxels = nib.orientations.apply_orientation(np.asarray(source.dataobj), there)
+    mask = segment(session, np.ascontiguousarray(voxels.transpose(2, 1, 0, 3)))
+    result = nib.orientations.apply_orientation(mask.transpose(2, 1, 0), back)
+    nib.save(nib.Nifti1Image(result, source.affine), out / "mask.nii.gz")
+    return mask
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
