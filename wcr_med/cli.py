@@ -1,6 +1,7 @@
 """The `wcr-med` command: thin, and lazy, so that `infer` starts without torch."""
 
 import json
+import logging
 import shlex
 import signal
 import sys
@@ -11,7 +12,8 @@ from typing import Annotated
 import typer
 
 from wcr_med import __version__
-from wcr_med.errors import UserError
+from wcr_med.cli_runtime import infer
+from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
 
 app = typer.Typer(
@@ -90,6 +92,7 @@ def run(
     """
     from wcr_med.stages.run import plan, run_stages
     from wcr_med.stages.workspace import open_workspace
+    from wcr_med.training.distributed import is_launched
 
     if folds is not None and leave_one_institution_out:
         raise UserError("--folds and --leave-one-institution-out exclude each other; give one of them")
@@ -99,6 +102,8 @@ def run(
     if dry_run:
         typer.echo(plan(workspace, show_leak=show_leak))
         return
+    if is_launched():
+        raise UserError("run: several processes can only train; give `train` to torchrun, and `run` afterwards without")
     run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]), show_leak=show_leak)
     typer.echo(f"Done. Open {out / 'report' / 'report.html'}.")
 
@@ -109,17 +114,26 @@ def train(
 ) -> None:
     """Train the dense network with the regularizer of the configuration; writes models/dense.safetensors.
 
-    An interrupted training goes on from its last checkpoint and ends with the same weights.
+    An interrupted training goes on from its last checkpoint and ends with the same weights. SIGTERM and Ctrl-C let the
+    step finish, save, and exit with code 75.
+
+    Several processes train one network when torchrun starts them; training.batch_size is what they share.
+
+    Example: torchrun --nproc-per-node 4 -m wcr_med train --config configs/lgg.yaml --out runs/lgg
     """
     from wcr_med.stages.run import plan
     from wcr_med.stages.train import train_stage
     from wcr_med.stages.workspace import open_workspace
+    from wcr_med.training import join_group
 
     workspace = open_workspace(out, config_path=config, assignments=assignments or ())
     if dry_run:
         typer.echo(plan(workspace, stages=("train",)))
         return
-    train_stage(workspace)
+    with join_group(workspace.config.training.device) as group:
+        if not group.is_main:
+            logging.getLogger("wcr_med").setLevel(logging.WARNING)  # the main process speaks for all
+        train_stage(workspace, group)
 
 
 @app.command()
@@ -249,6 +263,14 @@ def export(
             show_default=False,
         ),
     ] = None,
+    standalone: Annotated[
+        bool,
+        typer.Option(
+            "--standalone",
+            help="Also write NAME.standalone.onnx, for programs without this package: raw 8-bit slices of a patient in,"
+            " the mask out.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
@@ -268,7 +290,7 @@ def export(
     if dry_run:
         typer.echo(plan(workspace, stages=("export",)))
         return
-    typer.echo(export_stage(workspace, model))
+    typer.echo(export_stage(workspace, model, standalone=standalone))
 
 
 @app.command()
@@ -367,53 +389,7 @@ def report(
     typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
 
 
-@app.command()
-def infer(
-    model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            help="kaggle_3m patient folders (or a folder of them), PNG/TIFF slices, NIfTI files; with the extra dicom"
-            " folders of DICOM images."
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the masks and volumes.csv.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 16,
-    threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: all.")] = 0,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write probabilities beside the masks.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List the volumes that would be segmented, do nothing.")
-    ] = False,
-) -> None:
-    """Segment images with an exported network; needs neither PyTorch nor MONAI.
-
-    Masks come in the input's own format, grid and orientation; of DICOM images, with the extra dicom, as segmentations
-    NAME.seg.dcm. For research use only; not a medical device.
-
-    Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
-    """
-    from wcr_med.runtime import Segmenter
-    from wcr_med.runtime.infer import infer as infer_files
-    from wcr_med.runtime.sources import DEFAULT_CHANNEL_FILES, find_sources
-
-    if dry_run:
-        metadata = Segmenter.from_file(model, threads=threads).metadata
-        found = find_sources(inputs, channel_files=metadata.channel_files or DEFAULT_CHANNEL_FILES)
-        for source in found.sources:
-            typer.echo(source.name)
-        failures = found.failures
-    else:
-        report = infer_files(
-            model, inputs, out, batch_size=batch_size, threads=threads, probabilities=probabilities, progress=True
-        )
-        failures = report.failures
-        typer.echo(f"{len(report.volumes)} volumes segmented; see {report.table}")
-    for failure in failures:
-        typer.echo(f"error: {failure.name}: {failure.message}", err=True)
-    if failures:
-        raise typer.Exit(1)
+app.command()(infer)
 
 
 @app.command("config")
@@ -494,6 +470,9 @@ def main() -> None:
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        sys.exit(stopped.exit_code)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("wcr_med"):
             raise

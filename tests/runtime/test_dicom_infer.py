@@ -13,8 +13,8 @@ import pydicom
 from tests.volumes.dicom_files import AXIAL, CORONAL, change, write_series
 from wcr_med.runtime import Segmenter
 from wcr_med.runtime.dicom_seg import write_dicom_seg
+from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.infer import infer
-from wcr_med.runtime.sources import find_sources
 from wcr_med.volumes.dicom import read_dicom
 
 RNG = np.random.default_rng(0)

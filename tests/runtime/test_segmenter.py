@@ -1,6 +1,9 @@
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -177,3 +180,67 @@ def test_a_graph_that_fails_while_running(model_file: Path, tmp_path: Path) -> N
     segmenter = Segmenter.from_file(rewritten(model_file, tmp_path / "m.onnx", change), threads=1)
     with pytest.raises(UserError, match="cannot run it"):
         segmenter.probability(small_volume(n_slices=3).image_SHWC)
+
+
+def test_a_call_answers_with_mask_probability_and_volume(segmenter: Segmenter) -> None:
+    image_SHWC = small_volume(n_slices=5).image_SHWC
+    result = segmenter(image_SHWC, spacing=(5.0, 0.5, 2.0), batch_size=16)
+    np.testing.assert_array_equal(result.probability, segmenter.probability(image_SHWC))
+    np.testing.assert_array_equal(result.mask, segmenter.mask(image_SHWC))
+    assert (result.mask.dtype, result.probability.dtype) == (np.uint8, np.float32)
+    assert result.threshold == 0.5
+    assert result.n_voxels == result.mask.sum() > 0
+    assert result.n_slices_with_lesion == result.mask.any(axis=(1, 2)).sum()
+    assert result.volume_ml == pytest.approx(result.n_voxels * 5 / 1000)
+    assert segmenter(image_SHWC).volume_ml is None
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, np.nan, 1.0), "abc", 3.0])
+def test_a_spacing_that_is_none(segmenter: Segmenter, spacing: object) -> None:
+    with pytest.raises(UserError, match="three positive numbers"):
+        segmenter(small_volume(n_slices=2).image_SHWC, spacing=spacing)
+
+
+def test_views_and_every_number_type_are_taken(segmenter: Segmenter) -> None:
+    image_SHWC = small_volume(n_slices=3).image_SHWC
+    expected = segmenter(image_SHWC).probability
+    for dtype in (np.int16, np.uint16, np.int32, np.int64, np.float16, np.float32, np.float64):
+        np.testing.assert_allclose(segmenter(image_SHWC.astype(dtype)).probability, expected, atol=1e-6)
+    planar = np.moveaxis(np.ascontiguousarray(np.moveaxis(image_SHWC, -1, 0)), 0, -1)
+    np.testing.assert_array_equal(segmenter(planar).probability, expected)
+    np.testing.assert_array_equal(segmenter(image_SHWC[::-1]).mask, segmenter(image_SHWC).mask[::-1])
+
+
+def test_many_threads_get_the_answer_that_one_would(segmenter: Segmenter) -> None:
+    images = [small_volume(seed=seed, n_slices=4).image_SHWC for seed in range(6)]
+    alone = [segmenter(image_SHWC).probability for image_SHWC in images]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        together = list(pool.map(lambda number: segmenter(images[number % 6]).probability, range(48)))
+    for number, probability_SHW in enumerate(together):
+        np.testing.assert_array_equal(probability_SHW, alone[number % 6])
+
+
+def test_a_closed_segmenter_says_so(model_file: Path) -> None:
+    image_SHWC = small_volume(n_slices=2).image_SHWC
+    with Segmenter.from_file(str(model_file), threads=1) as segmenter:
+        assert segmenter(image_SHWC).mask.shape == image_SHWC.shape[:3]
+        known = segmenter.survey(image_SHWC)
+    segmenter.close()
+    for use in (
+        lambda: segmenter(image_SHWC),
+        lambda: segmenter.mask(image_SHWC),
+        lambda: next(segmenter.batches(image_SHWC, known)),
+    ):
+        with pytest.raises(ValueError, match=r"tiny\.onnx is closed; open the file again"):
+            use()
+
+
+def test_arithmetic_of_the_caller_is_left_alone(model_file: Path) -> None:
+    program = (
+        "import sys, numpy as np; from wcr_med.runtime import Segmenter;"
+        "tiny = lambda: float(np.float32(1e-38) * np.float32(0.1)); before = tiny();"
+        "segment = Segmenter.from_file(sys.argv[1], threads=1);"
+        "segment(np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3)).astype(np.uint8));"
+        "assert before > 0 and tiny() == before"
+    )
+    subprocess.run([sys.executable, "-c", program, str(model_file)], check=True)

@@ -1,15 +1,18 @@
 """A model file as a function from images to lesion masks."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.native.sessions import ORT_ERRORS, reason
-from wcr_med.preprocess import binarise, predict_volume
+from wcr_med.preprocess import Survey, binarise, predict_batches, survey
+from wcr_med.runtime.result import Result, checked_spacing
 from wcr_med.runtime.session import session
 
 Array = npt.NDArray[Any]
@@ -18,8 +21,11 @@ Array = npt.NDArray[Any]
 class Segmenter:
     """A network that is ready to segment. Make one with `Segmenter.from_file`.
 
-    ONNX Runtime is asked to take denormal numbers (below 1.2e-38) for zero. It sets this for good in the thread that
-    opens the first session of a process, so other arithmetic of that thread does the same from then on.
+        with Segmenter.from_file("pruned-90.onnx") as segment:
+            result = segment(image_SHWC, spacing=(5.0, 0.9, 0.9))
+
+    One segmenter may be used by many threads at once; all get the answer that one would. It keeps nothing between
+    calls, and no setting of the process or of the caller's thread is changed.
 
     Attributes:
         metadata: what the file says about itself.
@@ -29,10 +35,10 @@ class Segmenter:
     def __init__(self, session: onnxruntime.InferenceSession, metadata: ModelMetadata, *, source: str) -> None:
         self.metadata = metadata
         self.source = source
-        self._session = session
+        self._session: onnxruntime.InferenceSession | None = session
 
     @classmethod
-    def from_file(cls, path: Path, *, threads: int = 0) -> "Segmenter":
+    def from_file(cls, path: Path | str, *, threads: int = 0) -> "Segmenter":
         """Load a model file and check that it is one of ours, before any image is read.
 
         Args:
@@ -47,33 +53,86 @@ class Segmenter:
         # Missing in the map: the file has no metadata of ours.
         document = opened.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         metadata = ModelMetadata.from_json(document, source=str(path))
-        _require_signature(opened, metadata, path)
+        _require_signature(opened, metadata, str(path))
         return cls(opened, metadata, source=str(path))
 
-    def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
-        """Foreground probability of every voxel.
+    def __enter__(self) -> "Segmenter":
+        """The segmenter itself, closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the network's memory back; calls that still run are finished. May be called again."""
+        self._session = None
+
+    def __call__(
+        self, image_SHWC: Array, spacing: tuple[float, float, float] | None = None, *, batch_size: int = 4
+    ) -> Result:
+        """Segment one whole volume.
 
         Args:
-            image_SHWC: (slices, rows, columns, channels), one whole volume, any real dtype, finite. Statistics are
-                taken over the volume, so a slice gives other numbers alone than among its neighbours.
+            image_SHWC: (slices, rows, columns, channels), channels in the order of training, any real dtype, finite.
+                Statistics are taken over the volume, so a slice gives other numbers alone than among its neighbours.
+            spacing: millimetres between slices, rows and columns, positive; only the result's millilitres need it.
             batch_size: slices a forward pass; bounds the memory.
 
-        Returns:
-            probability_SHW, float32 in [0, 1], on the image's own grid.
+        Raises:
+            UserError: another number of channels or axes, NaN or infinite values, no slices, or no such spacing.
+            ValueError: the segmenter is closed.
+        """
+        spacing_mm = checked_spacing(spacing)
+        probability_SHW = self.probability(image_SHWC, batch_size=batch_size)
+        return Result(
+            mask=self.binarise(probability_SHW),
+            probability=probability_SHW,
+            threshold=self.metadata.threshold,
+            spacing_mm=spacing_mm,
+        )
+
+    def survey(self, image_SHWC: Array) -> Survey:
+        """What has to be known of a whole volume before its slices can be segmented; see `batches`.
 
         Raises:
-            UserError: another number of channels than the network's, NaN or infinite values, or no slices.
+            UserError: another number of channels or axes, NaN or infinite values, or no slices.
+            ValueError: the segmenter is closed.
         """
+        self._open_session()
         needed = self.metadata.in_channels
         if image_SHWC.ndim == 4 and image_SHWC.shape[3] != needed:
             raise UserError(
                 f"the image has {image_SHWC.shape[3]} channels, {self.source} takes {needed}; "
                 "give the sequences that the network was trained with, in their order"
             )
-        return predict_volume(image_SHWC, self.metadata.preprocess, self._forward, batch_size=batch_size)
+        return survey(image_SHWC, self.metadata.preprocess)
+
+    def batches(self, image_SHWC: Array, known: Survey, *, batch_size: int = 4) -> Iterator[tuple[slice, Array]]:
+        """Foreground probability a batch of slices at a time, for volumes that are larger than memory.
+
+        Args:
+            image_SHWC: one whole volume; may be a memory map.
+            known: what `survey` found in it.
+            batch_size: slices a forward pass; bounds the memory.
+
+        Yields:
+            The place of the batch among the slices, and probability_SHW of it: float32 in [0, 1].
+
+        Raises:
+            UserError: the network's answer is not finite, or ONNX Runtime cannot run it.
+        """
+        return predict_batches(image_SHWC, known, self._forward, batch_size=batch_size)
+
+    def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
+        """Foreground probability of every voxel, float32 in [0, 1], on the image's own grid. See `__call__`."""
+        known = self.survey(image_SHWC)
+        probability_SHW = np.empty(image_SHWC.shape[:3], dtype=np.float32)
+        for place, batch_SHW in self.batches(image_SHWC, known, batch_size=batch_size):
+            probability_SHW[place] = batch_SHW
+        return probability_SHW
 
     def mask(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
-        """Lesion mask of a volume at the file's own operating threshold; uint8, 0 and 1. See `probability`."""
+        """Lesion mask of a volume at the file's own operating threshold; uint8, 0 and 1. See `__call__`."""
         return self.binarise(self.probability(image_SHWC, batch_size=batch_size))
 
     def binarise(self, probability: Array) -> Array:
@@ -82,15 +141,22 @@ class Segmenter:
 
     def _forward(self, image_Schw: Array, centre_C: Array, spread_C: Array) -> Array:
         feed = dict(zip(INPUTS, (image_Schw, centre_C, spread_C), strict=True))
+        opened = self._open_session()
         try:
-            probability_S1hw = self._session.run([OUTPUTS[1]], feed)[0]
+            probability_S1hw = opened.run([OUTPUTS[1]], feed)[0]
         except ORT_ERRORS as error:
             raise UserError(f"{self.source}: ONNX Runtime cannot run it ({reason(error)}); export it again") from error
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw
 
+    def _open_session(self) -> onnxruntime.InferenceSession:
+        opened = self._session
+        if opened is None:
+            raise ValueError(f"the segmenter of {self.source} is closed; open the file again")
+        return opened
 
-def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: Path) -> None:
+
+def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: str) -> None:
     settings, channels = metadata.preprocess, metadata.in_channels
     grid = (settings.height, settings.width)
     expected = dict(zip(INPUTS, ((None, channels, *grid), (channels,), (channels,)), strict=True))

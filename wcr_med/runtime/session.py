@@ -1,5 +1,6 @@
 """Opening model files, portable or accelerated, with ONNX Runtime."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnxruntime
@@ -15,8 +16,8 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
     Portable files need nothing but ONNX Runtime. Accelerated ones (`*.accelerated.onnx`) also need the accelerator,
     which is registered here.
 
-    ONNX Runtime is asked to take denormal numbers (below 1.2e-38) for zero. It sets this for good in the thread that
-    opens the first session of a process, so other arithmetic of that thread does the same from then on.
+    ONNX Runtime's own threads take denormal numbers (below 1.2e-38) for zero. The arithmetic of the caller's thread is
+    left as it is.
 
     Args:
         path: an ONNX file.
@@ -34,10 +35,17 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
     except UserError as error:  # portable files open all the same
         absent = str(error)
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return _open(path, options)
     except ORT_ERRORS as error:
         if absent and f"{native.DOMAIN}:{native.OPERATOR}" in str(error):
             raise UserError(f"{path}: an accelerated file, but {absent}") from error
         raise UserError(
             f"{path}: not a whole ONNX model ({reason(error)}); copy it again or export the network again"
         ) from error
+
+
+def _open(path: Path | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    # The first session of a process makes the thread that opens it take denormal numbers for zero, for good: let it be
+    # a thread that ends here.
+    with ThreadPoolExecutor(max_workers=1) as opener:
+        return opener.submit(onnxruntime.InferenceSession, path, options, providers=["CPUExecutionProvider"]).result()

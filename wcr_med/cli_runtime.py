@@ -1,0 +1,95 @@
+"""Commands of the runtime: they need the base install alone."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def infer(
+    model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="kaggle_3m patient folders, PNG/TIFF slices, NIfTI files, a tree of such folders, or a quoted pattern"
+            " ('scans/**/*.nii.gz'); with the extra dicom folders of DICOM images."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and tables.")],
+    mask_format: Annotated[
+        Literal["own", "nifti"],
+        typer.Option("--format", help="Masks in the format of the input (own), or all as NIfTI (nifti)."),
+    ] = "own",
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write probabilities beside the masks.")
+    ] = False,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Write PNG pictures of the slices with the outline of the mask.")
+    ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(help="Of the masks, between 0 and 1; default: the model file's.", show_default=False)
+    ] = None,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(
+            metavar="SLICES ROWS COLUMNS",
+            help="Millimetres between slices, rows and columns, for images that do not tell: gives millilitres.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 4,
+    threads: Annotated[int, typer.Option(min=0, help="Processor threads in all; 0: one a processor.")] = 0,
+    processes: Annotated[int, typer.Option(min=1, help="Volumes at the same time; they share the threads.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what an earlier call finished with the same model and options.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the volumes that would be segmented, do nothing.")
+    ] = False,
+) -> None:
+    """Segment images with an exported network; needs neither PyTorch nor MONAI.
+
+    Masks come in the input's own format, grid and orientation; of DICOM images, with the extra dicom, as segmentations
+    NAME.seg.dcm. volumes.csv lists what was found, failures.csv what could not be read. For research use only; not a
+    medical device.
+
+    Exit code: 0 all segmented; 100 + n if n inputs failed (125: 25 or more); 2 nothing done, or no place for results.
+
+    Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
+    """
+    from wcr_med.runtime.report import exit_code, failure_lines
+
+    if dry_run:
+        from wcr_med.runtime import Segmenter, find_sources
+        from wcr_med.runtime.finding import DEFAULT_CHANNEL_FILES
+
+        metadata = Segmenter.from_file(model, threads=threads).metadata
+        found = find_sources(inputs, channel_files=metadata.channel_files or DEFAULT_CHANNEL_FILES)
+        for source in found.sources:
+            typer.echo(source.name)
+        failures = found.failures
+    else:
+        from wcr_med.runtime import infer as infer_files
+
+        report = infer_files(
+            model,
+            inputs,
+            out,
+            mask_format=mask_format,
+            probabilities=probabilities,
+            overlays=overlays,
+            threshold=threshold,
+            spacing_mm=spacing,
+            batch_size=batch_size,
+            threads=threads,
+            processes=processes,
+            resume=resume,
+            progress=True,
+        )
+        failures = report.failures
+        typer.echo(f"{len(report.volumes)} volumes segmented; see {report.table}")
+    if failures:
+        typer.echo(f"error: {len(failures)} could not be segmented:", err=True)
+        for line in failure_lines(failures):
+            typer.echo(line, err=True)
+        raise typer.Exit(exit_code(failures))

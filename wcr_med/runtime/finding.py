@@ -1,0 +1,240 @@
+"""What the user points at -> the volumes to segment, before any of them is opened."""
+
+import glob
+import os
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from wcr_med.errors import UserError
+from wcr_med.runtime.sources import Failure, Found, Source
+from wcr_med.volumes.names import is_dicom, is_image, is_nifti
+
+DEFAULT_CHANNEL_FILES = ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz")
+"""File patterns of a patient's sequences in the network's order, where the model file names none."""
+
+_SLICE_NAME = re.compile(r".+_\d+(_mask)?\.tiff?", re.IGNORECASE)  # the kaggle_3m layout
+_MASK_END = "_mask"
+
+
+def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAULT_CHANNEL_FILES) -> Found:
+    """Tell by names what each input is.
+
+    - A folder with `<name>_<number>.tif` files is a kaggle_3m patient; masks in it are ignored.
+    - A folder with other PNG or TIFF files is one volume, its slices in natural order (2 before 10); `*_mask.*` are
+      ignored.
+    - A folder with NIfTI files is one volume if each pattern matches one file; if none matches any, each file is a
+      volume. Where there is but one pattern, each file that it matches is a volume.
+    - A folder with DICOM files (`*.dcm`) is one volume: one study, its series the channels; `*.seg.dcm` are ignored.
+    - Folders in it are searched too, at any depth, and named by their path from there; hidden ones are not.
+    - PNG and TIFF files given by name form one volume for each folder they lie in, in the order given.
+    - A NIfTI file given by name is a volume; but if those of a folder match each pattern once, they are one volume.
+    - A name with `*`, `?` or `[` that is no file is a pattern, `**` any number of folders: all files and folders that
+      match, in natural order, named by their path from the first folder with such a sign in it.
+
+    Args:
+        inputs: paths.
+        channel_files: file patterns of the sequences of a NIfTI patient, in the network's order.
+    """
+    sources: list[Source] = []
+    failures: list[Failure] = []
+    for group, base in _grouped(inputs):
+        _collect(group, base, channel_files, sources, failures)
+    unique: dict[str, Source] = {}
+    for source in sources:
+        if source.name in unique and unique[source.name] != source:
+            other = unique[source.name].folder
+            message = (
+                f"{source.folder}: a volume named {source.name} also comes from {other}; give one of them alone, or"
+                " the folder that holds both"
+            )
+            failures.append(Failure(name=source.name, message=message))
+        unique.setdefault(source.name, source)
+    return Found(sources=tuple(unique.values()), failures=tuple(failures))
+
+
+def _grouped(inputs: Sequence[Path]) -> Iterator[tuple[list[Path], Path | None]]:
+    """Slices of one folder come together, and NIfTI files, where the first stood; all else alone, with its base."""
+    groups: dict[tuple[str, Path, Path | None], dict[Path, None]] = {}
+    for given in inputs:
+        for path, base in _expanded(given):
+            kind = "folder" if path.is_dir() else "nifti" if is_nifti(path) else "slice" if is_image(path) else "other"
+            place = path.parent if kind in ("nifti", "slice") else path
+            groups.setdefault((kind, place, base), {})[path] = None
+    for (_, _, base), group in groups.items():
+        yield [path for path in group if not _is_mask_of_another(path, group)], base
+
+
+def _expanded(given: Path) -> Iterator[tuple[Path, Path | None]]:
+    """What a pattern matches, and the folder before its first sign; anything else as it is."""
+    if given.exists() or not glob.has_magic(str(given)):
+        yield given, None
+        return
+    fixed = next(place for place, part in enumerate(given.parts) if glob.has_magic(part))
+    base = Path(*given.parts[:fixed])
+    found = {Path(name) for name in glob.glob(str(given), recursive=True)}  # noqa: PTH207  (Path.glob ends `**` elsewhere)
+    folders = {path for path in found if path.is_dir()}
+    folders |= {path.parent for path in found - folders if is_dicom(path)}
+    files = {path for path in found - folders if is_image(path) or is_nifti(path)}
+    # A folder stands for all that it holds, which `**` matches again.
+    outer = [path for path in folders | files if folders.isdisjoint(path.parents)]
+    if not outer:
+        yield given, None
+    for path in sorted(outer, key=lambda path: [_natural(part) for part in path.parts]):
+        yield path, base
+
+
+def _is_mask_of_another(path: Path, group: Container[Path]) -> bool:
+    """Of the kaggle_3m layout, where `*.tif` gives images and masks."""
+    stem = path.stem
+    return stem.lower().endswith(_MASK_END) and path.with_name(stem[: -len(_MASK_END)] + path.suffix) in group
+
+
+def _collect(
+    group: list[Path],
+    base: Path | None,
+    channel_files: Sequence[str],
+    sources: list[Source],
+    failures: list[Failure],
+) -> None:
+    """Add what one group holds; what cannot be used does not take the others with it."""
+    if group[0].is_dir():
+        _collect_tree(group[0], base, channel_files, sources, failures)
+        return
+    for files in _parts(group, base, channel_files):
+        try:
+            sources.append(_source_of_files(files, base))
+        except UserError as error:
+            failures.append(Failure(name=files[0].name, message=str(error)))
+
+
+def _parts(group: list[Path], base: Path | None, channel_files: Sequence[str]) -> list[list[Path]]:
+    """The files of each volume among those of one folder."""
+    if not is_nifti(group[0]):
+        return [group]
+    by_channel = _matching(group, channel_files)
+    if not by_channel:
+        return [[path] for path in group]
+    others = (
+        [] if base else [path for path in group if path not in by_channel]
+    )  # a pattern also matches reference masks
+    return [by_channel, *([path] for path in others)]
+
+
+def _collect_tree(
+    root: Path,
+    base: Path | None,
+    channel_files: Sequence[str],
+    sources: list[Source],
+    failures: list[Failure],
+) -> None:
+    n_before = len(sources) + len(failures)
+
+    def unlisted(error: OSError) -> None:
+        place = Path(error.filename or root)
+        message = f"{place}: cannot be listed ({error.strerror}); check the permissions"
+        failures.append(Failure(name=_name_of(place, base or root), message=message))
+
+    for folder in _tree(root, unlisted):
+        try:
+            sources.extend(_in_folder(folder, base or root, channel_files))
+        except UserError as error:
+            failures.append(Failure(name=_name_of(folder, base or root), message=str(error)))
+        except OSError as error:
+            unlisted(error)
+    if len(sources) + len(failures) == n_before:
+        message = (
+            f"{root}: holds no TIFF, PNG, NIfTI or DICOM (.dcm) images; give a patient's folder, or a folder of such"
+        )
+        failures.append(Failure(name=_name_of(root, base), message=message))
+
+
+def _source_of_files(group: list[Path], base: Path | None) -> Source:
+    first = group[0]
+    for path in group:
+        if not path.exists():
+            problem = "no image or folder matches" if glob.has_magic(str(path)) else "no such file or folder"
+            raise UserError(f"{path}: {problem}; give images to segment")
+    if is_image(first):
+        name = _prefix(first.parent, base) + first.stem if len(group) == 1 else _name_of(first.parent, base)
+        return Source(name=name, kind="images", folder=first.parent, files=tuple(group))
+    if is_nifti(first):
+        if len(group) == 1:
+            return _nifti_file(first, base)
+        return Source(name=_name_of(first.parent, base), kind="nifti", folder=first.parent, files=tuple(group))
+    if is_dicom(first):
+        raise UserError(f"{first}: a single DICOM file; give the folder of the whole series")
+    raise UserError(
+        f"{first}: not an image this program reads; give TIFF, PNG or NIfTI (.nii, .nii.gz),"
+        " or a folder of DICOM images (.dcm)"
+    )
+
+
+def _tree(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[Path]:
+    """The folder and all below it in natural order, without hidden ones; links are followed, but never twice."""
+    seen: set[Path] = set()
+    for name, folders, _ in os.walk(root, followlinks=True, onerror=unlisted):
+        folder = Path(name)
+        place = folder.resolve()
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders[:] = sorted((entry for entry in folders if not entry.startswith(".")), key=_natural)
+        yield folder
+
+
+def _in_folder(folder: Path, base: Path, channel_files: Sequence[str]) -> list[Source]:
+    entries = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files = sorted(entries, key=lambda path: _natural(path.name))
+    nifti = [path for path in files if is_nifti(path)]
+    if nifti:
+        return _nifti_sources(folder, base, nifti, channel_files)
+    name = _name_of(folder, base)
+    if dicom := tuple(path for path in files if is_dicom(path)):
+        return [Source(name=name, kind="dicom", folder=folder, files=dicom)]
+    images = [path for path in files if is_image(path)]
+    if any(_SLICE_NAME.fullmatch(path.name) for path in images):
+        return [Source(name=name, kind="kaggle_3m", folder=folder, files=())]
+    slices = tuple(path for path in images if not path.stem.lower().endswith(_MASK_END))
+    return [Source(name=name, kind="images", folder=folder, files=slices)] if slices else []
+
+
+def _nifti_sources(folder: Path, base: Path, files: list[Path], channel_files: Sequence[str]) -> list[Source]:
+    matches = [[path for path in files if fnmatchcase(path.name, pattern)] for pattern in channel_files]
+    if not any(matches):
+        return [_nifti_file(path, base) for path in files]
+    if len(matches) == 1 and len(matches[0]) > 1:  # each holds all channels, so each is a volume
+        return [_nifti_file(path, base) for path in matches[0]]
+    for pattern, matching in zip(channel_files, matches, strict=True):
+        if len(matching) != 1:
+            raise UserError(f"{folder}: {len(matching)} files match {pattern}, one is needed; rename or remove files")
+    paths = tuple(matching[0] for matching in matches)
+    return [Source(name=_name_of(folder, base), kind="nifti", folder=folder, files=paths)]
+
+
+def _matching(files: Sequence[Path], channel_files: Sequence[str]) -> list[Path]:
+    """A file for each pattern, in their order; none where a pattern matches none or several, or there is but one."""
+    matches = [[path for path in files if fnmatchcase(path.name, pattern)] for pattern in channel_files]
+    if len(matches) < 2 or any(len(matching) != 1 for matching in matches):
+        return []
+    return [matching[0] for matching in matches]
+
+
+def _nifti_file(path: Path, base: Path | None) -> Source:
+    stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    return Source(name=_prefix(path.parent, base) + stem, kind="nifti", folder=path.parent, files=(path,))
+
+
+def _name_of(folder: Path, base: Path | None) -> str:
+    """The path from the base, or the folder's own name where it is the base."""
+    return folder.absolute().name if base is None or base == folder else folder.relative_to(base).as_posix()
+
+
+def _prefix(folder: Path, base: Path | None) -> str:
+    return "" if base is None or base == folder else f"{_name_of(folder, base)}/"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

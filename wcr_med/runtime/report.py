@@ -1,0 +1,113 @@
+"""What came of a call of `infer`, and its two tables."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wcr_med.files import write_text
+from wcr_med.runtime.sources import Failure
+
+VOLUMES, FAILURES = "volumes.csv", "failures.csv"
+"""The tables in the output folder."""
+
+_COLUMNS = ("volume", "slices", "slices_with_lesion", "lesion_voxels", "lesion_ml", "threshold", "seconds", "error")
+_FIRST_OF_MANY, _MOST = 100, 125
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentedVolume:
+    """One volume that was segmented.
+
+    Attributes:
+        name: of the volume.
+        mask_files: the masks; one for NIfTI and DICOM, one a slice otherwise.
+        n_slices: slices of the volume.
+        n_slices_with_lesion: slices with at least one lesion voxel.
+        n_lesion_voxels: voxels of the mask.
+        lesion_ml: their volume in millilitres; `None` where the spacing is unknown.
+        threshold: of the mask.
+        seconds: from reading to writing.
+        resumed: an earlier call did it.
+    """
+
+    name: str
+    mask_files: tuple[Path, ...]
+    n_slices: int
+    n_slices_with_lesion: int
+    n_lesion_voxels: int
+    lesion_ml: float | None
+    threshold: float
+    seconds: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceReport:
+    """What came of a call of `infer`.
+
+    Attributes:
+        volumes: segmented, in order.
+        failures: inputs that could not be; the others were segmented all the same.
+        table: the CSV file with a row for each of both.
+        failure_table: the CSV file with the failures alone; without rows where there are none.
+    """
+
+    volumes: tuple[SegmentedVolume, ...]
+    failures: tuple[Failure, ...]
+    table: Path
+    failure_table: Path
+
+    @property
+    def ok(self) -> bool:
+        """Every input was segmented."""
+        return not self.failures
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command: 0, or 100 and the number of failures, at most 125."""
+        return exit_code(self.failures)
+
+
+def exit_code(failures: Sequence[Failure]) -> int:
+    """0 without failures; else 100 and their number, at most 125, so that no other meaning of a code is met."""
+    return min(_FIRST_OF_MANY + len(failures), _MOST) if failures else 0
+
+
+def write_tables(out: Path, volumes: Sequence[SegmentedVolume], failures: Sequence[Failure]) -> tuple[Path, Path]:
+    """Write `volumes.csv` and `failures.csv`, each whole or not at all, and return their paths.
+
+    Raises:
+        UserError: the folder cannot be written, or the disk is full.
+    """
+    failed = [{"volume": failure.name, "error": failure.message} for failure in failures]
+    write_text(out / VOLUMES, _csv(_COLUMNS, [*map(_row, volumes), *failed]))
+    write_text(out / FAILURES, _csv(("volume", "error"), failed))
+    return out / VOLUMES, out / FAILURES
+
+
+def failure_lines(failures: Sequence[Failure]) -> list[str]:
+    """A table for a terminal: which failed, and why."""
+    width = max((len(failure.name) for failure in failures), default=0)
+    return [f"{failure.name:{width}}  {failure.message}" for failure in failures]
+
+
+def _row(volume: SegmentedVolume) -> dict[str, object]:
+    return {
+        "volume": volume.name,
+        "slices": volume.n_slices,
+        "slices_with_lesion": volume.n_slices_with_lesion,
+        "lesion_voxels": volume.n_lesion_voxels,
+        "lesion_ml": "" if volume.lesion_ml is None else f"{volume.lesion_ml:.4g}",
+        "threshold": f"{volume.threshold:g}",
+        "seconds": f"{volume.seconds:.2f}",
+    }
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()

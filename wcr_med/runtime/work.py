@@ -1,0 +1,95 @@
+"""One volume from its files to its results."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+
+from wcr_med.errors import UserError
+from wcr_med.preprocess import binarise
+from wcr_med.runtime.options import InferenceOptions
+from wcr_med.runtime.report import SegmentedVolume
+from wcr_med.runtime.result import volume_ml
+from wcr_med.runtime.segmenter import Segmenter
+from wcr_med.runtime.sources import Failure, Source
+from wcr_med.runtime.workplace import Workplace
+from wcr_med.runtime.writers import open_writers
+from wcr_med.volumes import FileError
+
+_LOG = logging.getLogger(__name__)
+
+Outcome = SegmentedVolume | Failure
+
+
+def segment_volume(
+    segmenter: Segmenter, source: Source, workplace: Workplace, options: InferenceOptions, *, threshold: float
+) -> Outcome:
+    """Segment one volume, a batch of slices at a time, and put its results in their places once all are written.
+
+    Results of an earlier call are removed first, whatever comes of this one.
+
+    Raises:
+        UserError: results cannot be written: a full disk, or no permission.
+    """
+    workplace.forget(source)
+    try:
+        with workplace.stage() as stage:
+            return _segment(segmenter, source, workplace, options, threshold, stage)
+    except MemoryError:
+        problem = "not enough memory; give a smaller --batch-size, or fewer --processes"
+        return Failure(name=source.name, message=source.explain(problem))
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  (our own fault: told with its traceback, and the other volumes go on)
+        _LOG.exception("%s: unexpected error", source.name)
+        problem = f"unexpected error ({type(error).__name__}: {error}); please report it with the traceback"
+        return Failure(name=source.name, message=source.explain(" ".join(problem.split())))
+
+
+def _segment(
+    segmenter: Segmenter,
+    source: Source,
+    workplace: Workplace,
+    options: InferenceOptions,
+    threshold: float,
+    stage: Path,
+) -> Outcome:
+    start = time.perf_counter()
+    inputs = source.state()
+    try:
+        volume = source.read(scratch=stage)
+        known = segmenter.survey(volume.image_SHWC)
+        writers = open_writers(source, volume, known, stage, options, model=Path(segmenter.source).name)
+    except UserError as error:
+        return Failure(name=source.name, message=source.explain(str(error)))
+    n_voxels = n_slices = 0
+    batches = segmenter.batches(volume.image_SHWC, known, batch_size=options.batch_size)
+    while True:
+        try:
+            batch = next(batches, None)
+        except UserError as error:
+            return Failure(name=source.name, message=source.explain(str(error)))
+        if batch is None:
+            break
+        place, probability_SHW = batch
+        mask_SHW = binarise(probability_SHW, threshold)
+        for writer in writers:
+            writer.add(place, volume.image_SHWC[place], probability_SHW, mask_SHW)
+        n_voxels += int(np.count_nonzero(mask_SHW))
+        n_slices += int(mask_SHW.any(axis=(1, 2)).sum())
+    try:
+        masks = tuple(path for writer in writers for path in writer.finish())
+    except FileError as error:  # the images' own fault, not that of the place to write to
+        return Failure(name=source.name, message=source.explain(str(error)))
+    segmented = SegmentedVolume(
+        name=source.name,
+        mask_files=masks,
+        n_slices=volume.image_SHWC.shape[0],
+        n_slices_with_lesion=n_slices,
+        n_lesion_voxels=n_voxels,
+        lesion_ml=volume_ml(n_voxels, volume.spacing_mm or options.spacing_mm),
+        threshold=threshold,
+        seconds=time.perf_counter() - start,
+    )
+    return workplace.keep(source, inputs, segmented, stage)

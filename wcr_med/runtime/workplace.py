@@ -1,0 +1,141 @@
+"""The output folder of a call: unfinished results apart, and a record of each volume that is done.
+
+OUT/.wcr-med/partial/   results of volumes in work; emptied before and after each call
+OUT/.wcr-med/done/      a JSON file a finished volume: what it was made from and with, and its files
+OUT/.wcr-med/lock       held while a call works here
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from wcr_med.errors import UserError
+from wcr_med.files import explain_os_errors, write_json
+from wcr_med.runtime.report import SegmentedVolume
+from wcr_med.runtime.sources import Source
+
+_HIDDEN = ".wcr-med"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """Where results go.
+
+    Attributes:
+        out: the output folder.
+        signature: what results depend on besides the images: the model file's hash, the threshold, the formats.
+    """
+
+    out: Path
+    signature: Mapping[str, Any]
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Keep other calls out of the folder, and leave no unfinished results in it, nor those of a killed call.
+
+        Raises:
+            UserError: another call works here, or the folder cannot be written.
+        """
+        hidden = self.out / _HIDDEN
+        with explain_os_errors(self.out):
+            hidden.mkdir(parents=True, exist_ok=True)
+            lock = (hidden / "lock").open("w")
+        with lock:
+            _take(lock, self.out)
+            shutil.rmtree(self._partial, ignore_errors=True)
+            with explain_os_errors(self.out):
+                self._partial.mkdir()
+                for unfinished in (hidden / "done").glob(".partial-*"):
+                    unfinished.unlink()
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._partial, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def stage(self) -> Iterator[Path]:
+        """A folder for the files of one volume, gone afterwards."""
+        with explain_os_errors(self.out):
+            folder = Path(tempfile.mkdtemp(dir=self._partial))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def find(self, source: Source) -> SegmentedVolume | None:
+        """A volume that is done: from the same images, with the same signature, and none of its files changed."""
+        try:
+            record = json.loads(self._record(source).read_text(encoding="utf-8"))
+            if record["signature"] != self.signature or record["inputs"] != source.state():
+                return None
+            if any((self.out / name).stat().st_size != size for name, size in record["files"].items()):
+                return None
+            values = record["volume"]
+            masks = tuple(self.out / name for name in values.pop("mask_files"))
+            return SegmentedVolume(**{**values, "mask_files": masks, "resumed": True})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None  # no record, or a damaged one: it is done again
+
+    def forget(self, source: Source) -> None:
+        """Remove the record of a volume and the files it names, so that no old result passes for a new one."""
+        path = self._record(source)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            names = list(json.loads(path.read_text(encoding="utf-8"))["files"])
+            path.unlink()
+            for name in names:
+                file = self.out / name
+                if file.resolve().is_relative_to(self.out.resolve()):
+                    file.unlink(missing_ok=True)
+        with explain_os_errors(self.out):
+            path.unlink(missing_ok=True)
+
+    def keep(self, source: Source, inputs: object, volume: SegmentedVolume, stage: Path) -> SegmentedVolume:
+        """Move the files of a finished volume from its stage to their places, then record it.
+
+        Args:
+            source: of the volume.
+            inputs: `source.state()` before it was read.
+            volume: its mask files lie in the stage.
+            stage: the folder that `stage` gave.
+        """
+        staged = sorted(path for path in stage.rglob("*") if path.is_file())
+        sizes = {path.relative_to(stage).as_posix(): path.stat().st_size for path in staged}
+        for name in sizes:
+            target = self.out / name
+            with explain_os_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (stage / name).replace(target)
+        masks = [path.relative_to(stage).as_posix() for path in volume.mask_files]
+        values = {**dataclasses.asdict(volume), "mask_files": masks}
+        document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": sizes}
+        write_json(self._record(source), document)
+        return dataclasses.replace(volume, mask_files=tuple(self.out / name for name in masks))
+
+    @property
+    def _partial(self) -> Path:
+        return self.out / _HIDDEN / "partial"
+
+    def _record(self, source: Source) -> Path:
+        digest = hashlib.sha256(source.name.encode()).hexdigest()[:32]
+        return self.out / _HIDDEN / "done" / f"{digest}.json"
+
+
+def _take(lock: TextIO, out: Path) -> None:
+    """Hold the lock until the file is closed, or the process ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{out}: another call writes its results here; wait for it, or choose another --out") from None
+    except OSError:  # a file system without locks
+        return
