@@ -45,19 +45,20 @@ class WCRTangential(WeightStep):
     def step_(self, parameters: Mapping[str, Tensor], strength: float, moment: Moment) -> None:
         """The step above on every layer."""
         factor = moment.learning_rate * strength * moment.rise
+        if factor == 0:
+            return
         for weights in parameters.values():
             norm = torch.linalg.vector_norm(weights)
-            if factor == 0 or norm == 0:
-                continue
             magnitude = weights.abs()
             size = factor * norm / weights.numel() ** 0.5
             # (1 + a S / Q) |w| - a, in one multiplication and one addition.
             grown = magnitude * (1 + size * magnitude.sum() / norm.square()) - size
             grown.clamp_(min=0)
             scale = norm / torch.linalg.vector_norm(grown)
-            # A layer whose weights all fell below the step keeps them: it has no direction left to go.
-            if torch.isfinite(scale):
-                weights.copy_(torch.copysign(grown.mul_(scale), weights))
+            # A layer whose weights all fell below the step keeps them, and so does one of zeros: it has no direction
+            # to go. Chosen on the device, so that the step does not wait for it.
+            moved = torch.copysign(grown.mul_(scale), weights)
+            weights.copy_(torch.where(torch.isfinite(scale), moved, weights))
 
 
 class _ToQuantile(WeightStep):
