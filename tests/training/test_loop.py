@@ -81,7 +81,7 @@ def test_no_clip_where_it_is_zero(tmp_path: Path) -> None:
 
 def test_stops_when_patience_is_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = ValidationScores(dice_patient=0.5, f1_pooled=0.5, measured=True)
-    monkeypatch.setattr("wcr_med.training.loop.validate", lambda *_, **__: scores)  # no better than the first time
+    monkeypatch.setattr("wcr_med.training.epochs.validate", lambda *_, **__: scores)  # no better than the first time
     config = tiny_config(training={"epochs": 50, "patience": 2, "validate_every": 2})
     result = run_tiny(tmp_path, config)
     assert result.stopped_early

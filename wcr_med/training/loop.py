@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from wcr_med.augment import build_augmenter
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import TrainingLoader
@@ -25,9 +24,12 @@ from wcr_med.training.checkpoint import (
     load_weights_,
     save_weights,
 )
+from wcr_med.training.compiled import compiled
 from wcr_med.training.deciding import deciding_fields
 from wcr_med.training.distributed import Group
 from wcr_med.training.epochs import BEST_NAME, EpochRunner
+from wcr_med.training.headroom import warn_if_short
+from wcr_med.training.loaders import open_loader
 from wcr_med.training.logs import HISTORY_NAME, TENSORBOARD_NAME, TERMS_NAME, open_run_log
 from wcr_med.training.norms import synchronised_norms
 from wcr_med.training.parts import Parts
@@ -113,18 +115,23 @@ def train(
         stop = stack.enter_context(stop_on_signals(log))
         processor = choose_processor(settings)
         processor.place_model(model)
+        rows = cache.rows(split.train)
+        loader = open_loader(cache, rows, config, processor, rank=group.rank, world=group.world, log=log)
+        if group.is_main:
+            warn_if_short(
+                model,
+                cache,
+                config,
+                device=processor.device,
+                streamed=isinstance(loader, TrainingLoader),
+                n_slices=len(rows),
+                world=group.world,
+                local_world=group.local_world,
+                log=log,
+            )
+        # From here on a pass of the model is one of all processes.
         stack.enter_context(synchronised_norms(model, group))
-        loader = TrainingLoader(
-            cache,
-            cache.rows(split.train),
-            build_augmenter(config.augment),
-            batch_size=settings.batch_size,
-            other_per_tumour=settings.other_per_tumour,
-            seed=config.seed,
-            workers=settings.loader_workers,
-            rank=group.rank,
-            world=group.world,
-        )
+        stack.enter_context(compiled(model, wanted=settings.compile, log=log))
         n_steps = len(loader)
         take_step = build_step(model, config, processor, regularizer, n_steps=settings.epochs * n_steps, group=group)
         fingerprint = deciding_fields(config) | {"split": split.hash, "data": data_hash, "steps_per_epoch": n_steps}
@@ -144,7 +151,15 @@ def train(
         )
         if group.is_main:
             training.run_log = stack.enter_context(
-                open_run_log(folder, progress, n_epochs=settings.epochs, n_steps=n_steps, log=log)
+                open_run_log(
+                    folder,
+                    progress,
+                    n_epochs=settings.epochs,
+                    n_steps=n_steps,
+                    log=log,
+                    track=settings.track,
+                    config=config.model_dump(mode="json"),
+                )
             )
         while not training.finished:
             training.epoch()
