@@ -28,17 +28,14 @@ RUN if ! python3 -c "import ensurepip"; then \
     && { getent passwd 1000 || useradd --uid 1000 --gid 1000 --no-create-home --home-dir /home/wcr wcr; } \
     && mkdir -p /home/wcr
 
-# pip and the build tools, which stay out of the images.
-FROM base AS tools
-COPY requirements/build.lock /requirements/
-RUN python3 -m venv /opt/tools \
-    && /opt/tools/bin/pip install --require-hashes --only-binary :all: --requirement /requirements/build.lock
-
-FROM tools AS wheel
+FROM base AS wheel
 # hadolint ignore=DL3008 # any compiler of the release will do
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ \
     && rm -rf /var/lib/apt/lists/*
+COPY requirements/build.lock /requirements/
+RUN python3 -m venv /opt/tools \
+    && /opt/tools/bin/pip install --require-hashes --only-binary :all: --requirement /requirements/build.lock
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wcr_med wcr_med
@@ -61,10 +58,10 @@ RUN headers="$(python3 -c "import sysconfig; print(sysconfig.get_path('include')
 # version, but no locked hash.
 ARG TORCH_INDEX=
 # hadolint ignore=SC2046 # two requirements
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,source=requirements/train.lock,target=/requirements/train.lock \
+RUN --mount=type=bind,source=requirements/train.lock,target=/requirements/train.lock \
     python3 -m venv --without-pip /opt/venv \
-    && install="/opt/tools/bin/python -m pip --python /opt/venv/bin/python install" \
+    && python3 -m venv /tmp/pip \
+    && install="/tmp/pip/bin/pip --python /opt/venv/bin/python install" \
     && if [ -z "$TORCH_INDEX" ]; then \
         $install --require-hashes --only-binary :all: --requirement /requirements/train.lock; \
     else \
@@ -74,7 +71,8 @@ RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
         && $install --no-deps --index-url "$TORCH_INDEX" \
             $(grep --extended-regexp --only-matching '^(torch|torchvision)==[0-9.]+' /requirements/train.lock) \
         && rm /tmp/other.lock; \
-    fi
+    fi \
+    && rm -r /tmp/pip
 # Relative paths of the shipped configurations (runs/..., .cache/...) lie on the volume of the runs.
 RUN mkdir /data /runs && chown 1000:1000 /data /runs && ln -s /runs /home/wcr/runs && ln -s /runs /home/wcr/.cache
 WORKDIR /home/wcr
@@ -99,11 +97,12 @@ CMD ["--help"]
 FROM base AS runtime
 # EXTRA=dicom reads and writes DICOM, too. The packages' own tests are left out.
 ARG EXTRA=
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,source=requirements,target=/requirements \
+RUN --mount=type=bind,source=requirements,target=/requirements \
     python3 -m venv --without-pip /opt/venv \
-    && /opt/tools/bin/python -m pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: \
+    && python3 -m venv /tmp/pip \
+    && /tmp/pip/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: \
         --requirement "/requirements/${EXTRA:-runtime}.lock" \
+    && rm -r /tmp/pip \
     && find /opt/venv -type d -name tests -prune -exec rm -r {} +
 WORKDIR /home/wcr
 COPY --from=wheel /installed /

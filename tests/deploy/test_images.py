@@ -84,7 +84,7 @@ def test_the_images_agree_on_versions_and_the_runtime_has_no_torch(name: str) ->
 def test_the_dockerfile_has_the_stages_and_arguments_that_the_documentation_names() -> None:
     text = (ROOT / "Dockerfile").read_text()
     stages = re.findall(r"^FROM \S+ AS (\w+)$", text, flags=re.MULTILINE)
-    assert stages == ["base", "tools", "wheel", "train", "runtime"]
+    assert stages == ["base", "wheel", "train", "runtime"]
     documented = (ROOT / "docs" / "images.md").read_text()
     for argument in re.findall(r"^ARG (\w+)", text, flags=re.MULTILINE):
         assert f"`{argument}`" in documented
