@@ -6,7 +6,8 @@
 
 Every loop is a process of its own, since thread settings, tiny numbers and peak memory belong to a process. They run in
 turn, a few steps each, in an order that rotates from round to round, while the others wait: a busy machine slows all
-alike. A row's speed is the median over rounds of its slices a second against those of the row it is compared with, in
+alike. Not all are there at once, which would take much memory: --together of them, and those that they are compared
+with. A row's speed is the median over rounds of its slices a second against those of the row it is compared with, in
 the same round. Without --data the slices come from a phantom. Validation, states and logs are not part of either loop.
 """
 
@@ -23,26 +24,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import train_step_worker as worker
+from train_step_costs import costs, profile
 
-from wcr_med.augment import Augmentation, noise_bank
 from wcr_med.config import Config, load_config
-from wcr_med.data.cache import SliceCache
 from wcr_med.data.phantom import make_phantom
 from wcr_med.errors import UserError
 from wcr_med.files import write_json
 from wcr_med.provenance import processor_name, provenance
-from wcr_med.training.augment_on_device import apply_changes, batch_changes
-from wcr_med.training.processor import choose_processor
 
 TARGET = 0.95  # of the pure loop: what the real one shall reach
-_LEAD_IN = 3  # steps before each timed stretch: the loader's processes have worked ahead while others ran
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +129,7 @@ class Loop:
 
     def rate(self, n_steps: int) -> float:
         """Slices a second over that many steps."""
-        self.ask(f"run {_LEAD_IN}")
+        self.ask(f"run {worker.LEAD_IN}")
         answer = self.ask(f"run {n_steps}")
         return float(answer["slices"] / answer["seconds"])
 
@@ -142,6 +138,19 @@ class Loop:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+
+
+def groups(names: Sequence[str], *, together: int) -> list[list[Variant]]:
+    """The variants of these names in groups that run in turn, each with the rows that it is compared with."""
+    by_name = {variant.name: variant for variant in VARIANTS}
+    wanted = [variant for variant in VARIANTS if variant.name in names]
+    found = []
+    for start in range(0, len(wanted), together):
+        group = {variant.name for variant in wanted[start : start + together]}
+        while more := {by_name[name].against for name in group} - group:
+            group |= more
+        found.append([variant for variant in VARIANTS if variant.name in group])
+    return found
 
 
 def measure(loops: Sequence[Loop], *, rounds: int, n_steps: int) -> list[Row]:
@@ -187,44 +196,6 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def costs(config: Config, cache: SliceCache, *, rounds: int) -> str:
-    """What a slice costs to draw, and to change on the host and on the device; one process, medians of rounds."""
-    augmentation, device = Augmentation(config.augment), choose_processor(config.training).device
-    batch = np.arange(min(config.training.batch_size, len(cache)))
-    images_NChw = cache.images_NChw[batch].astype(np.float32)
-    images_NhwC, masks_Nhw = np.ascontiguousarray(images_NChw.transpose(0, 2, 3, 1)), cache.masks_Nhw[batch]
-    images = torch.from_numpy(images_NhwC).to(device).permute(0, 3, 1, 2)
-    masks = torch.from_numpy(masks_Nhw)[:, None].float().to(device)
-    noise = torch.from_numpy(noise_bank(images_NhwC[0].size)).to(device)
-    times: dict[str, list[float]] = {"drawn": [], "changed by OpenCV": [], f"changed by torch on {device.type}": []}
-    for number in range(rounds + 1):
-        stamps = [time.perf_counter()]
-        changes = [augmentation.draw(images_NhwC.shape[1:], number * len(batch) + i) for i in range(len(batch))]
-        stamps.append(time.perf_counter())
-        for image_hwC, mask_hw, change in zip(images_NhwC, masks_Nhw, changes, strict=True):
-            augmentation.apply(image_hwC, mask_hw, change)
-        stamps.append(time.perf_counter())
-        together = batch_changes(changes, columns=images_NhwC.shape[2]).to(device)
-        apply_changes(images, masks, together, noise)[0].sum().item()  # waits for the device
-        stamps.append(time.perf_counter())
-        for name, seconds in zip(times, np.diff(stamps), strict=True):
-            times[name].append(1e3 * seconds / len(batch))
-    parts = [f"{name} {statistics.median(values[1:]):.3f} ms" for name, values in times.items()]
-    return f"a slice is augmented: {', '.join(parts)}"
-
-
-def profile(request: worker.Request, n_steps: int) -> str:
-    """A table of torch.profiler over steps of the real loop, in this process."""
-    with worker.open_loop(request) as (processor, steps):
-        worker.run(steps, _LEAD_IN, processor.device)
-        activities = [torch.profiler.ProfilerActivity.CPU]
-        if processor.device.type == "cuda":
-            activities.append(torch.profiler.ProfilerActivity.CUDA)
-        with torch.profiler.profile(activities=activities) as profiler:
-            worker.run(steps, n_steps, processor.device)
-    return str(profiler.key_averages().table(sort_by=f"self_{processor.device.type}_time_total", row_limit=25))
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,6 +205,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[variant.name for variant in VARIANTS], help="these rows alone")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=8, help="steps of each loop in a round")
+    parser.add_argument("--together", type=int, default=5, help="rows that are measured in turn at a time")
     parser.add_argument("--profile", type=int, default=0, metavar="STEPS", help="also profile so many real steps")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
@@ -268,21 +240,21 @@ def _report(options: argparse.Namespace, config: Config, folder: Path) -> None:
             switches=list(variant.switches),
         )
 
-    wanted = {variant.name for variant in VARIANTS if not options.only or variant.name in options.only}
-    for variant in VARIANTS[::-1]:  # a row brings those that it is compared with
-        if variant.name in wanted:
-            wanted |= {variant.against, *(other.against for other in VARIANTS if other.name == variant.against)}
-    loops = [Loop(variant, request(variant)) for variant in VARIANTS if variant.name in wanted]
-    try:
-        rows = measure(loops, rounds=options.rounds, n_steps=options.steps)
-    finally:
-        for loop in loops:
-            loop.stop()
-    print(table(rows), flush=True)
+    rows: dict[str, Row] = {}
+    for group in groups(options.only or [variant.name for variant in VARIANTS], together=options.together):
+        loops = [Loop(variant, request(variant)) for variant in group]
+        try:
+            found = measure(loops, rounds=options.rounds, n_steps=options.steps)
+        finally:
+            for loop in loops:
+                loop.stop()
+        rows = {row.name: row for row in found} | rows
+    ordered = [rows[variant.name] for variant in VARIANTS if variant.name in rows]
+    print(table(ordered), flush=True)
     if options.profile:
         print(profile(request(next(variant for variant in VARIANTS if variant.name == "real")), options.profile))
     if options.json is not None:
-        document = {"rows": [asdict(row) for row in rows], "provenance": provenance(seed=config.seed)}
+        document = {"rows": [asdict(row) for row in ordered], "provenance": provenance(seed=config.seed)}
         write_json(options.json, document)
 
 

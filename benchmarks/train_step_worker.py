@@ -41,6 +41,9 @@ Switch = Literal["row_major", "unfused", "denormals", "memory_given_back", "fade
 Steps = Iterator[int]
 """Each `next` takes a step and gives its slices."""
 
+LEAD_IN = 3
+"""Steps before each timed stretch: the loader's processes have worked ahead while others ran."""
+
 _TINY = 1e-40  # a denormal number
 
 
