@@ -1,5 +1,7 @@
 """The command line: useful help, clear one-line errors, no traceback."""
 
+import json
+import logging
 import os
 import shutil
 import signal
@@ -34,7 +36,10 @@ def wcr_med(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    return call
+    handlers = list(logging.getLogger().handlers)
+    yield call
+    logging.getLogger().handlers[:] = handlers
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
@@ -239,6 +244,25 @@ def test_a_stop_leaves_in_order_and_says_how_to_go_on(
         signal.signal(signal.SIGTERM, handler)
     assert code == 130
     assert err == "stopped; give the same command to go on from what is finished\n"
+
+
+def test_off_a_terminal_the_log_is_json_and_errors_are_text(
+    wcr_med, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WCR_MED_LOG_FORMAT", raising=False)
+    shutil.copytree(finished.out, tmp_path / "run")
+    run = ("run", "--out", tmp_path / "run")
+    _, _, err = wcr_med(*run)
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert lines
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    _, _, text = wcr_med("--log-format", "text", *run)
+    assert text.splitlines()[0] == lines[0]["message"]
+    monkeypatch.setenv("WCR_MED_LOG_FORMAT", "text")
+    assert wcr_med(*run)[2] == text
+    code, _, err = wcr_med("--log-format", "xml", *run)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: --log-format")
 
 
 def test_the_command_and_the_module_are_the_same() -> None:

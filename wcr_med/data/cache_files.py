@@ -118,17 +118,17 @@ class GrowingCache:
         shape_Chw = list(patient.images_SChw.shape[1:])
         if self._entries and shape_Chw != self._entries[0].shape_Chw:
             raise ValueError(f"slices of {shape_Chw} behind slices of {self._entries[0].shape_Chw}")
-        blocks = [np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in _parts(patient)]
+        blocks = [np.ascontiguousarray(part).reshape(-1).view(np.uint8).data for part in _parts(patient)]
         for stream, block in zip((self._images, self._masks), blocks, strict=True):
             _write_all(stream, block)
         entry = _Entry(
             patient_id=patient.patient_id,
             shape_Chw=shape_Chw,
             slice_numbers=patient.slice_numbers,
-            has_tumour=patient.masks_Shw.any(axis=(1, 2)).tolist(),
+            has_tumour=[bool(mask_hw.any()) for mask_hw in patient.masks_Shw],
             checksum=zlib.crc32(blocks[1], zlib.crc32(blocks[0])),
         )
-        _write_all(self._journal, np.frombuffer((json.dumps(asdict(entry)) + "\n").encode(), dtype=np.uint8))
+        _write_all(self._journal, memoryview((json.dumps(asdict(entry)) + "\n").encode()))
         self._entries.append(entry)
 
     def finish(self, target: Path) -> None:
@@ -247,8 +247,7 @@ def _read_journal(path: Path, key: str) -> Sequence[_Entry]:
     return entries
 
 
-def _write_all(stream: BinaryIO, block: Array) -> None:
+def _write_all(stream: BinaryIO, block: memoryview) -> None:
     # An unbuffered write may be short: Linux writes at most 2 GiB at once.
-    view = memoryview(block)
-    while view:
-        view = view[stream.write(view) :]
+    while block:
+        block = block[stream.write(block) :]

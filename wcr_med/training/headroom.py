@@ -20,7 +20,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where loader processes leave th
 
 _AHEAD = 2  # batches that each loader process makes ahead: torch's default
 _IN_HAND = 2  # batches that the training and the loader's queue hold
-_LOADER_BYTES = 200 << 20  # that a loader process takes for itself: measured, see benchmarks/streaming.py
+_LOADER_BYTES = 300 << 20  # that a loader process takes for itself, about: benchmarks/streaming.py
 _BF16_SHARE = 0.5  # of float32, measured
 _PASSING = 6  # of the largest piece, measured
 

@@ -145,7 +145,7 @@ class MlflowLog:
         from mlflow.entities import Metric
 
         row, now = progress.history[number], int(1000 * time.time())
-        values = {f"regularizer/{layer}": term for layer, term in progress.terms[number].items()}
+        values: dict[str, float | None] = {f"regularizer/{name}": term for name, term in progress.terms[number].items()}
         # The probe comes last: an epoch whose sending was cut is sent again.
         values |= {f"training/{name}": value for name, value in asdict(row).items() if name not in ("epoch", "loss")}
         values[_PROBE] = row.loss
