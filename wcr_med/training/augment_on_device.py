@@ -7,7 +7,7 @@ Shape suffixes: N slices of a batch, E those that are warped, h and w rows and c
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,8 @@ class ChangeBatch(NamedTuple):
 
     def to(self, device: torch.device) -> "ChangeBatch":
         """The same on a device; from pinned memory without waiting."""
-        return ChangeBatch(*(part if part is None else part.to(device, non_blocking=True) for part in self))
+        moved: list[Any] = [part if part is None else part.to(device, non_blocking=True) for part in self]
+        return ChangeBatch(*moved)
 
 
 def batch_changes(changes: Sequence[Change], *, columns: int) -> ChangeBatch:

@@ -30,7 +30,7 @@ def compiled(
     if not wanted:
         yield
         return
-    model.forward = _Forward(model, backend, log)  # type: ignore[method-assign]
+    model.forward = _Forward(model, backend, log)
     try:
         yield
     finally:
@@ -54,11 +54,11 @@ class _Forward:
             return self._plain(*inputs)
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._tried:
-            self._try(inputs)
             self._tried.add(shapes)
+            self._failed = not self._works(inputs)
         return self._plain(*inputs) if self._failed else self._compiled(*inputs)
 
-    def _try(self, inputs: tuple[torch.Tensor, ...]) -> None:
+    def _works(self, inputs: tuple[torch.Tensor, ...]) -> bool:
         """A pass forward and backward: the backward graph is compiled only when it first runs."""
         before = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         cuda_devices = sorted({tensor.device.index for tensor in inputs if tensor.device.type == "cuda"})
@@ -70,12 +70,13 @@ class _Forward:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - a compiler may fail in any way
-            self._failed = True
             reason = str(error).strip().splitlines()[0:1] or [""]
             self._log.warning(
                 "training.compile: the compiler failed (%s: %s); going on without it", type(error).__name__, *reason
             )
+            return False
         finally:
             with torch.no_grad():
                 for buffer, value in before:
                     buffer.copy_(value)
+        return True
