@@ -36,7 +36,7 @@ def launch(arguments: Sequence[str]) -> int:
     # Else processes that are started again look for each other under the addresses of the dead.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     try:
-        run(parse_args(list(arguments)))
+        run(parse_args(list(arguments)))  # type: ignore[no-untyped-call]
     except ChildFailedError as failed:
         code = exit_code(failure.exitcode for failure in failed.failures.values())
         log.warning("processes ended with %s", sorted({failure.exitcode for failure in failed.failures.values()}))
