@@ -113,9 +113,8 @@ def _keys(values: Array) -> Array:
     if kind == "u":
         return keys
     sign = keys.dtype.type(1 << (bits - 1))
-    if kind == "i":
-        return keys ^ sign
-    return np.where(keys & sign, ~keys, keys | sign)
+    ordered: Array = keys ^ sign if kind == "i" else np.where(keys & sign, ~keys, keys | sign)
+    return ordered
 
 
 def _values(keys: Array, dtype: np.dtype[Any]) -> Array:
@@ -124,6 +123,5 @@ def _values(keys: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.kind == "u":
         return narrow
     sign = narrow.dtype.type(1 << (8 * dtype.itemsize - 1))
-    if dtype.kind == "i":
-        return (narrow ^ sign).view(dtype)
-    return np.where(narrow & sign, narrow ^ sign, ~narrow).view(dtype)
+    bits: Array = narrow ^ sign if dtype.kind == "i" else np.where(narrow & sign, narrow ^ sign, ~narrow)
+    return bits.view(dtype)

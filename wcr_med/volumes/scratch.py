@@ -10,7 +10,7 @@ import numpy.typing as npt
 from wcr_med.files import explain_os_errors
 from wcr_med.volumes.volume import Array
 
-IN_MEMORY_BYTES = 256 * 2**20
+IN_MEMORY_BYTES = 64 * 2**20
 """Larger arrays go to the scratch folder, where there is one."""
 
 
