@@ -38,6 +38,7 @@ from wcr_med.training.progress import Progress
 from wcr_med.training.randomness import set_random_state
 from wcr_med.training.step import TrainingStep, build_step
 from wcr_med.training.stopping import stop_on_signals
+from wcr_med.training.tracking import MLFLOW_NAME
 
 LAST_NAME = "last.safetensors"
 
@@ -208,6 +209,6 @@ def _together(group: Group) -> str:
 def _clear(folder: Path) -> None:
     """Delete what an earlier training left, so that nothing of it is taken for this one's."""
     with explain_os_errors(folder):
-        for name in (STATE_NAME, PREVIOUS_NAME, BEST_NAME, LAST_NAME, HISTORY_NAME, TERMS_NAME):
+        for name in (STATE_NAME, PREVIOUS_NAME, BEST_NAME, LAST_NAME, HISTORY_NAME, TERMS_NAME, MLFLOW_NAME):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / TENSORBOARD_NAME, ignore_errors=True)
