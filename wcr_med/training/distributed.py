@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import PrefixStore, Store  # torch.distributed has them, and does not say so
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from wcr_med.documents import flatten
@@ -148,7 +150,8 @@ class Group:
         # spares telling them again has another name in newer versions.
         known = inspect.signature(DistributedDataParallel).parameters
         spare = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(model, **{spare: False})
+        share: Callable[..., nn.Module] = DistributedDataParallel
+        return share(model, **{spare: False})
 
 
 def is_launched() -> bool:
@@ -179,18 +182,19 @@ def join_group(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Group]:
                 " or set training.device to cpu"
             )
         torch.cuda.set_device(local_rank)
-    store, rank, world = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store, rank, world = next(rendezvous("env://", timeout=_PATIENCE))
     dist.init_process_group(
         "nccl" if on_cuda else "gloo", store=_fresh(store), rank=rank, world_size=world, timeout=_PATIENCE
     )
     try:
         talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        assert isinstance(talk, dist.ProcessGroup)  # all processes are in it
         yield Group(rank=dist.get_rank(), world=dist.get_world_size(), local_world=local_world, talk=talk)
     finally:
         dist.destroy_process_group()
 
 
-def _fresh(store: dist.Store) -> dist.Store:
+def _fresh(store: Store) -> Store:
     """The store in which processes find each other, without what an earlier attempt left in it.
 
     torchrun lends its own store, and starts processes again with the addresses of the dead still there. Its count of
@@ -204,7 +208,7 @@ def _fresh(store: dist.Store) -> dist.Store:
             " `python -m wcr_med.launch`, or set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for torchrun"
         )
         return store
-    return dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 class _Gather(torch.autograd.Function):

@@ -34,8 +34,9 @@ def synchronised_norms(model: nn.Module, group: Group) -> Iterator[None]:
 
 
 def _synchronised(norm: _BatchNorm) -> nn.Module:
-    if next(iter(norm.parameters())).device.type == "cuda":
-        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
+    tensors = [*norm.parameters(), *norm.buffers()]
+    if tensors and tensors[0].device.type == "cuda":
+        converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)  # type: ignore[no-untyped-call]
         return converted
     return HostSyncBatchNorm(norm)
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from wcr_med.augment import Augmentation, noise_bank
 from wcr_med.config import AugmentConfig
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, leave_signals_to_the_training
+from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, end_processes, leave_signals_to_the_training
 from wcr_med.training.augment_on_device import ChangeBatch, apply_changes, batch_changes
 
 Array = npt.NDArray[Any]
@@ -96,6 +96,10 @@ class ResidentLoader:
         self._batches.first_step = first_step
         for drawn in self._loader:
             yield self._batch(drawn)
+
+    def close(self) -> None:
+        """End the loader's processes."""
+        end_processes(self._loader)
 
     def _batch(self, drawn: "_DrawnBatch") -> tuple[Tensor, Tensor]:
         places_N = drawn.places_N.to(self._device, non_blocking=True)
