@@ -61,7 +61,7 @@ $(VENV)/.installed: pyproject.toml $(NATIVE)
 	@touch $@
 
 lock: install
-	$(LOCK) --extra train --extra dicom --extra postgresql pyproject.toml --output-file requirements/train.lock
+	$(LOCK) --extra train --extra dicom --extra mlflow --extra postgresql pyproject.toml --output-file requirements/train.lock
 	$(LOCK) --constraint requirements/train.lock pyproject.toml --output-file requirements/runtime.lock
 	$(LOCK) --constraint requirements/train.lock --extra dicom pyproject.toml --output-file requirements/dicom.lock
 	$(LOCK) requirements/build.in --output-file requirements/build.lock

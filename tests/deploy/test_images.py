@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.11", "3.12", "3.13")
-LOCKS = {"runtime": (), "dicom": ("dicom",), "train": ("train", "dicom", "postgresql")}
+LOCKS = {"runtime": (), "dicom": ("dicom",), "train": ("train", "dicom", "mlflow", "postgresql")}
 
 
 def pins(name: str) -> list[Requirement]:
