@@ -15,6 +15,7 @@ from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
 from wcr_med.export.accelerate import Acceleration, accelerate
 from wcr_med.export.export import ExportResult
+from wcr_med.export.layers import write_layers_of_accelerated
 from wcr_med.export.parity import ParityReport, choose_slices, parity
 from wcr_med.export.partition import KernelEncoder
 from wcr_med.export.sessions import require_accelerator
@@ -94,7 +95,9 @@ def export_accelerated(
             shutil.copyfile(portable.path, temporary)
         else:
             # Kernels that stay with ONNX Runtime are the portable file's, too.
-            onnx.save(store(acceleration.model, config.storage, config.values).model, temporary)
+            stored = store(acceleration.model, config.storage, config.values)
+            write_layers_of_accelerated(stored.model, stored.tensors, portable.tensors)
+            onnx.save(stored.model, temporary)
             report = parity(
                 portable.path,
                 temporary,

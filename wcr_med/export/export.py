@@ -12,6 +12,7 @@ from wcr_med.artefacts import ModelArtefact
 from wcr_med.config import ExportConfig
 from wcr_med.export import channels
 from wcr_med.export.graph import to_onnx
+from wcr_med.export.layers import write_layers
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
@@ -113,7 +114,8 @@ def build_graph(
         storage: form of the kernels; "auto" takes the smallest for each.
         values: type of the kernels' values.
         remove_dead_channels: whether channels on which the outputs do not depend go; see `wcr_med.export.channels`.
-        metadata: the document to put in; without it the runtime refuses the file, which suits a benchmark.
+        metadata: the document to put in, and a table of the kernels with it; without it the runtime refuses the file,
+            which suits a benchmark.
     """
     folded = fold_batch_norm(to_onnx(model, settings, in_channels=in_channels))
     if metadata is not None:
@@ -121,11 +123,15 @@ def build_graph(
     dead_channels = channels.remove_dead_channels(folded.model) if remove_dead_channels else None
     dense = dead_channels.model if dead_channels else folded.model
     stored: Stored = store(dense, storage, values)
+    whole = store(folded.model, "dense")
+    if metadata is not None:
+        write_layers(stored.model, stored.tensors)
+        write_layers(whole.model, whole.tensors)
     onnx.checker.check_model(stored.model, full_check=True)
     return BuiltGraph(
         model=stored.model,
         dense=dense,
-        dense_size_bytes=folded.model.ByteSize(),
+        dense_size_bytes=whole.model.ByteSize(),
         batch_norms_folded=len(folded.folded),
         batch_norms_kept=folded.kept,
         dead_channels=dead_channels,
