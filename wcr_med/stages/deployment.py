@@ -14,11 +14,11 @@ from wcr_med.data.index import load_volume
 from wcr_med.errors import UserError
 from wcr_med.export.accelerated import timing_sample
 from wcr_med.export.sessions import open_session, require_accelerator
-from wcr_med.export.timing import time_in_turn
 from wcr_med.files import read_json, sha256_of_file, write_json
 from wcr_med.provenance import available_cores, processor_name
 from wcr_med.report.clinical.inputs import Deployment, Latency
 from wcr_med.runtime.peak_memory import measure_peak_memory
+from wcr_med.runtime.timing import time_in_turn
 from wcr_med.stages.export import accelerated_path, manifest_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.robustness import network_names

@@ -1,8 +1,9 @@
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import pytest
 
-from wcr_med.export.timing import time_in_turn
+from wcr_med.runtime.timing import RUNS_IN_A_TURN, ratios_by_turn, time_in_turn
 
 
 @pytest.mark.parametrize("n_runs", [1, 5, 7])
@@ -15,3 +16,21 @@ def test_files_take_turns_and_are_timed_alike(n_runs: int) -> None:
     assert [len(turn) - 1 for turn in turns[::2]] == [len(turn) - 1 for turn in turns[1::2]]  # one does not count
     assert sum(len(turn) - 1 for turn in turns[::2]) == n_runs
     assert max(map(len, turns)) <= 6
+
+
+def test_ratios_are_those_of_turns() -> None:
+    slow = [4.0] * RUNS_IN_A_TURN + [9.0] * RUNS_IN_A_TURN
+    fast = [2.0] * (RUNS_IN_A_TURN - 1) + [100.0] + [3.0] * RUNS_IN_A_TURN  # one slow run in a turn does not count
+    assert ratios_by_turn(slow, fast) == [2.0, 3.0]
+
+
+def test_rounds_are_tracked() -> None:
+    seen: list[int] = []
+
+    def track(rounds: Sequence[int]) -> Iterator[int]:
+        for number in rounds:
+            seen.append(number)
+            yield number
+
+    time_in_turn({"a": list}, 2 * RUNS_IN_A_TURN, pause_s=0, track=track)
+    assert seen == [0, RUNS_IN_A_TURN]
