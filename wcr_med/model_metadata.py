@@ -22,6 +22,14 @@ INPUTS = ("image", "centre", "spread")
 OUTPUTS = ("logits", "probability")
 """Graph outputs, both (N, 1, h, w) float32."""
 
+MAX_BYTES = 2**20
+"""Of the document. Those of ours have some thousand."""
+
+_LARGEST_INTEGER = 2**63  # JSON has larger ones, which are no float
+_MAX_CHANNELS = 1024
+_MAX_PATTERN = 256  # characters of a file pattern
+_MAX_SHOWN = 120  # characters of a wrong value in a message
+
 INTENDED_USE = "Research use only. Not a medical device."
 LICENCE_NOTE = "The weights derive from their training images, whose licence applies to them."
 
@@ -83,19 +91,19 @@ class ModelMetadata:
         """
         document = _parse(text, source)
         if document.get("schema_version") != SCHEMA_VERSION:
-            found = document.get("schema_version")
+            found = _shown(document.get("schema_version"))
             raise UserError(
-                f"{source}: its metadata have schema {found!r}, this version reads {SCHEMA_VERSION}; "
+                f"{source}: its metadata have schema {found}, this version reads {SCHEMA_VERSION}; "
                 "use the version of wcr-med that wrote it, or export the network again"
             )
         if document.get("task") != TASK:
             raise UserError(
-                f"{source}: made for the task {document.get('task')!r}, not {TASK}; give another model file"
+                f"{source}: made for the task {_shown(document.get('task'))}, not {TASK}; give another model file"
             )
         values = {name: value for name, value in document.items() if name not in ("schema_version", "task")}
         known = {field.name for field in fields(cls)}
         if set(values) != known:
-            wrong = ", ".join(sorted(set(values) ^ known))
+            wrong = _shown(sorted(set(values) ^ known))
             raise UserError(f"{source}: metadata fields missing or unknown: {wrong}; export the network again")
         _require_types(values, source)
         values["preprocess"] = _settings(values["preprocess"], source)
@@ -109,9 +117,13 @@ class ModelMetadata:
 def _parse(text: str | None, source: str) -> dict[str, Any]:
     if text is None:
         raise UserError(f"{source}: holds no wcr-med metadata; give a file that `wcr-med export` wrote")
+    if len(text) > MAX_BYTES:
+        raise UserError(
+            f"{source}: its metadata have {len(text)} characters, more than {MAX_BYTES}; export the network again"
+        )
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets within brackets
         raise UserError(f"{source}: its metadata are not JSON ({error}); export the network again") from None
     if not isinstance(document, dict):
         raise UserError(f"{source}: its metadata are not a JSON object; export the network again")
@@ -125,37 +137,54 @@ def _settings(document: dict[str, Any], source: str) -> PreprocessSettings:
         raise UserError(f"{source}: {error}") from None
     except TypeError:
         raise UserError(
-            f"{source}: preprocessing settings of wrong types: {document}; export the network again"
+            f"{source}: preprocessing settings of wrong types: {_shown(document)}; export the network again"
         ) from None
 
 
 def _require_types(values: dict[str, Any], source: str) -> None:
     threshold, channels, patterns = values["threshold"], values["in_channels"], values["channel_files"]
     valid = {
-        "in_channels": _is_number(channels, int) and channels >= 1,
+        "in_channels": _is_number(channels, int) and 1 <= channels <= _MAX_CHANNELS,
         "preprocess": isinstance(values["preprocess"], dict),
         "threshold": _is_number(threshold, float) and 0 < threshold < 1,
         "sparsity": isinstance(values["sparsity"], dict)
         and all(_is_number(value, int, float) for value in values["sparsity"].values()),
-        "split_hash": isinstance(values["split_hash"], str),
+        "split_hash": _is_text(values["split_hash"]),
         "network": isinstance(values["network"], dict),
         "history": isinstance(values["history"], list) and all(isinstance(step, dict) for step in values["history"]),
         "provenance": isinstance(values["provenance"], dict),
-        "channel_files": patterns is None or (_is_texts(patterns) and len(patterns) in (1, channels)),
+        "channel_files": patterns is None
+        or (
+            _is_texts(patterns)
+            and len(patterns) in (1, channels)
+            and all(len(pattern) <= _MAX_PATTERN for pattern in patterns)
+        ),
         "classes": _is_texts(values["classes"]) and len(values["classes"]) == 2,
-        "intended_use": isinstance(values["intended_use"], str),
-        "licence": isinstance(values["licence"], str),
+        "intended_use": _is_text(values["intended_use"]),
+        "licence": _is_text(values["licence"]),
     }
     for name, fits in valid.items():
         if not fits:
-            raise UserError(
-                f"{source}: metadata field {name} is {values[name]!r}, which is not valid; export the network again"
-            )
+            found = _shown(values[name])
+            raise UserError(f"{source}: metadata field {name} is {found}, which is not valid; export the network again")
 
 
 def _is_number(value: Any, *kinds: type[int] | type[float]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        return False
+    return abs(value) < _LARGEST_INTEGER if isinstance(value, int) else math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Of characters that a terminal shows and does not obey."""
+    return isinstance(value, str) and value.isprintable()
 
 
 def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    return isinstance(value, list) and all(_is_text(entry) for entry in value)
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: its beginning, in printable characters."""
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

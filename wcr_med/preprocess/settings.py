@@ -8,6 +8,8 @@ from wcr_med.errors import UserError
 
 _LARGEST_GRID = 8192  # rows or columns; a file that asks for more is damaged or hostile
 
+_SHOWN = 200  # characters of wrong settings in a message
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessSettings:
@@ -40,14 +42,15 @@ class PreprocessSettings:
         """
         known = {field.name for field in fields(cls)}
         if set(document) != known:
-            wrong = ", ".join(sorted(set(document) ^ known))
+            wrong = repr(sorted(set(document) ^ known))[:_SHOWN]
             raise UserError(f"preprocessing settings: fields missing or unknown: {wrong}; export the model again")
         settings = cls(**document)
         sizes = (document["height"], document["width"])
-        in_range = all(isinstance(size, int) and 1 <= size <= _LARGEST_GRID for size in sizes)
+        in_range = all(
+            isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= _LARGEST_GRID for size in sizes
+        )
         known_crop = document["crop"] in ("head", "none")
         if not (in_range and known_crop and 0 <= settings.low_percentile < settings.high_percentile <= 100):
-            raise UserError(
-                f"preprocessing settings: a value is out of range: {dict(document)}; export the model again"
-            )
+            shown = repr(dict(document))[:_SHOWN]
+            raise UserError(f"preprocessing settings: a value is out of range: {shown}; export the model again")
         return settings

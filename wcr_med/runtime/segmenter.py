@@ -12,8 +12,9 @@ from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.native.sessions import ORT_ERRORS, reason
 from wcr_med.preprocess import Survey, binarise, predict_batches, survey
+from wcr_med.runtime.onnx_file import read_contents, require_openable
 from wcr_med.runtime.result import Result, checked_spacing
-from wcr_med.runtime.session import session
+from wcr_med.runtime.session import open_checked
 
 Array = npt.NDArray[Any]
 
@@ -39,20 +40,22 @@ class Segmenter:
 
     @classmethod
     def from_file(cls, path: Path | str, *, threads: int = 0) -> "Segmenter":
-        """Load a model file and check that it is one of ours, before any image is read.
+        """Load a model file and check that it is one of ours, before ONNX Runtime gets it or any image is read.
 
         Args:
             path: an ONNX file that `wcr-med export` wrote, portable or accelerated.
             threads: processor threads; 0 leaves the number to ONNX Runtime.
 
         Raises:
-            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, with other
-                inputs and outputs than the metadata promise, or accelerated where the accelerator was not built.
+            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, with parts
+                that no network of ours has, too large, with other inputs and outputs than the metadata promise, or
+                accelerated where the accelerator was not built.
         """
-        opened = session(path, threads=threads)
-        # Missing in the map: the file has no metadata of ours.
-        document = opened.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        metadata = ModelMetadata.from_json(document, source=str(path))
+        contents = read_contents(path)
+        # Missing: the file has no metadata of ours.
+        metadata = ModelMetadata.from_json(contents.metadata.get(METADATA_KEY), source=str(path))
+        require_openable(contents, contents.inputs | _slice_inputs(metadata))
+        opened = open_checked(path, threads=threads)
         _require_signature(opened, metadata, str(path))
         return cls(opened, metadata, source=str(path))
 
@@ -154,6 +157,13 @@ class Segmenter:
         if opened is None:
             raise ValueError(f"the segmenter of {self.source} is closed; open the file again")
         return opened
+
+
+def _slice_inputs(metadata: ModelMetadata) -> dict[str, tuple[int, ...]]:
+    """Shapes of the graph's inputs for one slice."""
+    channels, settings = metadata.in_channels, metadata.preprocess
+    shapes = ((1, channels, settings.height, settings.width), (channels,), (channels,))
+    return dict(zip(INPUTS, shapes, strict=True))
 
 
 def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: str) -> None:

@@ -8,13 +8,15 @@ import onnxruntime
 from wcr_med import native
 from wcr_med.errors import UserError
 from wcr_med.native.sessions import ORT_ERRORS, reason, register, session_options
+from wcr_med.runtime.onnx_file import read_contents, require_openable
 
 
 def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
     """Open a model file for the CPU, with all of ONNX Runtime's optimisations.
 
-    Portable files need nothing but ONNX Runtime. Accelerated ones (`*.accelerated.onnx`) also need the accelerator,
-    which is registered here.
+    What the file holds is read and checked before ONNX Runtime gets it; see `wcr_med.runtime.onnx_file`. Portable
+    files need nothing but ONNX Runtime. Accelerated ones (`*.accelerated.onnx`) also need the accelerator, which is
+    registered here.
 
     ONNX Runtime's own threads take denormal numbers (below 1.2e-38) for zero. The arithmetic of the caller's thread is
     left as it is.
@@ -24,10 +26,19 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
         threads: processor threads, at least 1; `None` or 0 leaves the number to ONNX Runtime.
 
     Raises:
-        UserError: no such file, truncated, not ONNX, or accelerated where the accelerator cannot be used.
+        UserError: no such file, truncated, not ONNX, with parts that no network of ours has, too large, or accelerated
+            where the accelerator cannot be used.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
+    require_openable(read_contents(path))
+    return open_checked(path, threads=threads)
+
+
+def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
+    """The same for a file that `require_openable` has passed.
+
+    Raises:
+        UserError: ONNX Runtime cannot load it, or it is accelerated and the accelerator cannot be used.
+    """
     options = session_options(threads=threads or 0)
     absent = None
     try:

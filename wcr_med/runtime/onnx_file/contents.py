@@ -11,7 +11,7 @@ Shape: TypeAlias = tuple[int | None, ...]
 """Axes; `None` for those without a number."""
 
 MAX_KNOWN_VALUES = 64
-"""Integers of a constant that are kept: shapes, sizes and axes have fewer."""
+"""Numbers of a constant that are kept: shapes, sizes and axes have fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Tensor:
         held_bytes: of its values in the file.
         external: whether its values lie in another file.
         sparse: whether zeros are left out.
-        values: its integers, where they are at most `MAX_KNOWN_VALUES`.
+        values: its numbers, where it is of int32, int64 or float32, they are at most `MAX_KNOWN_VALUES`.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Tensor:
     held_bytes: int
     external: bool
     sparse: bool = False
-    values: tuple[int, ...] | None = None
+    values: tuple[float, ...] | None = None
 
     @property
     def n_elements(self) -> int:

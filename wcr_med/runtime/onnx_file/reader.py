@@ -13,9 +13,12 @@ from wcr_med.runtime.onnx_file.wire import DamagedError, Meter, fields, signed, 
 MAX_FILE_BYTES = 512 * 2**20
 """Of a file that is read at all: 134 million float32 weights, kept dense."""
 
+MAX_METADATA_BYTES = 2**20
+"""Of one metadata value."""
+
 _MAX_AXES = 16
 _MAX_TEXT_BYTES = 4096  # of a name
-_INT32, _INT64 = 6, 7  # TensorProto.DataType
+_PACKING = {1: ("f", 4, 4), 6: ("i", 4, 5), 7: ("q", 8, 7)}  # TensorProto.DataType -> code, bytes, field
 _RAW, _EXTERNAL_LIST, _LOCATION, _EXTERNAL = 9, 13, 14, 1
 
 
@@ -99,7 +102,7 @@ class _Reader:
             if number == 1:
                 key = _text(value)
             elif number == 2:
-                content = _text(value, most=None)
+                content = _text(value, most=MAX_METADATA_BYTES)
         if key in self.contents.metadata:
             raise DamagedError(f"two metadata named {key!r}")
         self.contents.metadata[key] = content
@@ -193,7 +196,7 @@ class _Reader:
                 data_type=data_type,
                 held_bytes=held,
                 external=external,
-                values=_integers(data_type, math.prod(dims), data),
+                values=_small_values(data_type, math.prod(dims), data),
             )
         )
 
@@ -279,14 +282,14 @@ def _view(value: int | memoryview, length: int | None = None) -> memoryview:
     return value
 
 
-def _text(value: int | memoryview, *, most: int | None = _MAX_TEXT_BYTES) -> str:
+def _text(value: int | memoryview, *, most: int = _MAX_TEXT_BYTES) -> str:
     view = _view(value)
-    if most is not None and len(view) > most:
-        raise DamagedError(f"a name of {len(view)} bytes")
+    if len(view) > most:
+        raise DamagedError(f"a text of {len(view)} bytes, at most {most} are read")
     try:
         return str(view, "utf-8")
     except UnicodeDecodeError:
-        raise DamagedError("a name that is not text") from None
+        raise DamagedError("a text that is not UTF-8") from None
 
 
 def _dims(dims: list[int]) -> tuple[int, ...]:
@@ -295,22 +298,20 @@ def _dims(dims: list[int]) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _integers(data_type: int, n_elements: int, data: Mapping[int, memoryview | list[int]]) -> tuple[int, ...] | None:
-    """The values of a small constant of int64 or int32; `None` for others, and where they are not `n_elements`."""
-    size, key = {_INT64: (8, 7), _INT32: (4, 5)}.get(data_type, (0, 0))
-    if not size or n_elements > MAX_KNOWN_VALUES or len(data) > 1:
+def _small_values(
+    data_type: int, n_elements: int, data: Mapping[int, memoryview | list[int]]
+) -> tuple[float, ...] | None:
+    """The values of a small constant of a type in `_PACKING`; `None` for others, and where they are not so many."""
+    if data_type not in _PACKING or n_elements > MAX_KNOWN_VALUES or len(data) > 1:
         return None
+    code, size, key = _PACKING[data_type]
     for number, content in data.items():
-        if number not in (_RAW, key) or (isinstance(content, memoryview) and len(content) > 10 * MAX_KNOWN_VALUES):
+        if number not in (_RAW, key):
             return None
-        found = _unpacked(content, size if number == _RAW else 0)
-        return tuple(found) if found is not None and len(found) == n_elements else None
+        if code == "f" or number == _RAW:
+            if not isinstance(content, memoryview) or len(content) != n_elements * size:
+                return None
+            return struct.unpack(f"<{n_elements}{code}", content)
+        found = varints(content, most=MAX_KNOWN_VALUES) if isinstance(content, memoryview) else content
+        return tuple(signed(value) for value in found) if found is not None and len(found) == n_elements else None
     return () if n_elements == 0 else None
-
-
-def _unpacked(content: memoryview | list[int], size: int) -> list[int] | None:
-    """Integers of `size` bytes each, or varints where that is 0."""
-    if isinstance(content, memoryview) and size:
-        return [int.from_bytes(content[at : at + size], "little", signed=True) for at in range(0, len(content), size)]
-    found = varints(content, most=MAX_KNOWN_VALUES) if isinstance(content, memoryview) else content
-    return None if found is None else [signed(value) for value in found]
