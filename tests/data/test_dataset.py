@@ -1,3 +1,4 @@
+import multiprocessing
 from collections.abc import Callable
 
 import numpy as np
@@ -156,3 +157,22 @@ def test_the_loader_leaves_the_random_state_of_the_run_alone(make_loader: Callab
     before = torch.random.get_rng_state()
     list(make_loader(0).epoch(0))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_closing_ends_the_processes_although_an_exception_still_holds_the_batches(
+    make_loader: Callable[[int], TrainingLoader],
+) -> None:
+    loader, before = make_loader(1), set(multiprocessing.active_children())
+
+    def fail() -> None:
+        for _ in loader.epoch(0):
+            raise ValueError
+
+    with pytest.raises(ValueError) as kept:  # noqa: PT011 - our own
+        fail()
+    mine = set(multiprocessing.active_children()) - before
+    assert len(mine) == 1
+    loader.close()
+    assert not any(process.is_alive() for process in mine)
+    loader.close()
+    assert kept.traceback  # until here its frames held the iterator, so torch had not ended them

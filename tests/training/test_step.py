@@ -70,7 +70,7 @@ def test_every_method_resumes_bit_for_bit(sections: dict[str, Any], tmp_path: Pa
         def __init__(self) -> None:
             self.epochs = 0
 
-        def info(self, message: str, *_: object) -> None:
+        def info(self, message: str, *_: object, **__: object) -> None:
             self.epochs += message == "%s"
             if self.epochs == 2:
                 raise Stop

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from wcr_med.data.cache import SliceCache
 from wcr_med.errors import UserError
@@ -24,6 +25,7 @@ Augmenter = Callable[[Array, Array, int], tuple[Array, Array]]
 """(image_hwC float32, mask_hw uint8, seed) -> the same two, changed."""
 
 _ORDER, _AUGMENT = 0, 1  # separate random streams of one (seed, epoch)
+_GRACE_SECONDS = 60  # for a training to save its state
 
 
 class Draw(NamedTuple):
@@ -216,6 +218,10 @@ class TrainingLoader:
         self._batches.first_step = first_step
         yield from self._loader
 
+    def close(self) -> None:
+        """End the loader's processes."""
+        end_processes(self._loader)
+
 
 def _collate(
     items: list[tuple[torch.Tensor, torch.Tensor]], *, shape_Chw: tuple[int, ...]
@@ -229,6 +235,17 @@ def _collate(
 
 
 def leave_signals_to_the_training(_worker: int) -> None:
-    """Signals to the whole process group stop the training, which then ends its loader processes by itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Signals to the whole process group stop the training, which then ends its loader processes by itself.
+
+    For a loader process. One that nobody has ended a while after SIGTERM ends all the same: Python sends it that signal
+    at exit and then waits.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def end_processes(loader: DataLoader[Any]) -> None:
+    """End the loader's processes now; torch does so only when nothing refers to them, and an exception's frames do."""
+    iterator, loader._iterator = loader._iterator, None
+    if isinstance(iterator, _MultiProcessingDataLoaderIter):
+        iterator._shutdown_workers()

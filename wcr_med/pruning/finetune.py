@@ -1,5 +1,6 @@
 """Retraining with the mask held: what comes out is not one-shot any more."""
 
+import contextlib
 import math
 from typing import Any
 
@@ -52,7 +53,8 @@ def finetune_(
     settings = config.training
     peak = PEAK_SHARE * config.optimizer.learning_rate
     losses = []
-    with processor_settings(settings.threads):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(processor_settings(settings.threads))
         processor = choose_processor(settings)
         processor.place_model(model)
         mask.apply_(model)
@@ -66,6 +68,7 @@ def finetune_(
             seed=config.seed,
             workers=settings.loader_workers,
         )
+        stack.callback(loader.close)
         model.train()
         for epoch in range(epochs):
             seed_everything(config.seed, settings.epochs + epoch)

@@ -118,6 +118,7 @@ def train(
         processor.place_model(model)
         rows = cache.rows(split.train)
         loader = open_loader(cache, rows, config, processor, rank=group.rank, world=group.world, log=log)
+        stack.callback(loader.close)
         if group.is_main:
             warn_if_short(
                 model,
