@@ -8,6 +8,7 @@ from wcr_med.export.graph import to_onnx
 from wcr_med.export.measure import MeasuredExport, measure_export
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
+from wcr_med.export.quantised import QuantisedResult, export_quantised
 from wcr_med.export.sessions import open_session, require_accelerator
 from wcr_med.export.standalone import StandaloneResult, build_standalone, standalone_of
 from wcr_med.export.storage import decode_kernel, encode_kernel, store
@@ -20,6 +21,7 @@ __all__ = [
     "LayerChoice",
     "MeasuredExport",
     "ParityReport",
+    "QuantisedResult",
     "StandaloneResult",
     "build_graph",
     "build_standalone",
@@ -27,6 +29,7 @@ __all__ = [
     "encode_kernel",
     "export_accelerated",
     "export_model",
+    "export_quantised",
     "fold_batch_norm",
     "measure_export",
     "open_session",

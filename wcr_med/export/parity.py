@@ -84,9 +84,29 @@ class ParityReport:
         Raises:
             UserError: a difference exceeds its tolerance, or is not a number. The message names the next better form.
         """
-        remedy = f"nothing was written. Use --values {LOSSY[values]}"
+        self._require_same_findings(
+            f"weights stored as {values}",
+            f"nothing was written. Use --values {LOSSY[values]}",
+            dice_tolerance=dice_tolerance,
+            voxel_tolerance=voxel_tolerance,
+        )
+
+    def require_quantised(self, *, dice_tolerance: float, voxel_tolerance: float) -> None:
+        """Stop an INT8 file that finds otherwise than the portable one. Logits only have to be finite.
+
+        Raises:
+            UserError: a difference exceeds its tolerance, or is not a number.
+        """
+        self._require_same_findings(
+            "sums of products in INT8",
+            "it was not written, the portable file was. Use that",
+            dice_tolerance=dice_tolerance,
+            voxel_tolerance=voxel_tolerance,
+        )
+
+    def _require_same_findings(self, cause: str, remedy: str, *, dice_tolerance: float, voxel_tolerance: float) -> None:
         if not math.isfinite(self.largest_logit_difference):
-            raise UserError(f"weights stored as {values} give logits that are not finite; {remedy}")
+            raise UserError(f"{cause} give logits that are not finite; {remedy}")
         checks = (
             ("Dice", "export.lossy_dice_tolerance", self.largest_dice_difference, dice_tolerance),
             ("the share of voxels", "export.lossy_voxel_tolerance", self.differing_share, voxel_tolerance),
@@ -94,7 +114,7 @@ class ParityReport:
         for what, field, difference, tolerance in checks:
             if difference > tolerance:
                 raise UserError(
-                    f"weights stored as {values} change the network: {what} by {difference:.3g}, {field} allows "
+                    f"{cause} change the network: {what} by {difference:.3g}, {field} allows "
                     f"{tolerance:g} ({self.n_slices} slices of {self.n_patients} patients); {remedy}, or raise the "
                     "tolerance"
                 )

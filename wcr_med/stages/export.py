@@ -4,18 +4,27 @@ from pathlib import Path
 from typing import Any
 
 from wcr_med.data.index import load_volume
-from wcr_med.export import export_accelerated, export_model, require_accelerator, standalone_of
+from wcr_med.export import (
+    export_accelerated,
+    export_model,
+    export_quantised,
+    require_accelerator,
+    standalone_of,
+)
 from wcr_med.files import read_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace
 
+_CALIBRATION_PATIENTS = 16
 
-def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = False) -> str:
+
+def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = False, quantised: bool = False) -> str:
     """Export the network called `name` to `export/NAME.onnx`, with a manifest beside it.
 
     With `export.accelerate`, also to `export/NAME.accelerated.onnx`, which is tuned on this machine; with `standalone`,
-    also to `export/NAME.standalone.onnx`, which holds the preprocessing, too.
+    also to `export/NAME.standalone.onnx`, which holds the preprocessing, too; with `quantised`, also to
+    `export/NAME.int8.onnx`, which computes in INT8.
 
     Returns:
         A line for the user with the size, the largest difference to PyTorch, and how much faster the accelerated file.
@@ -46,7 +55,8 @@ def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = 
         f" largest logit difference to PyTorch {manifest['parity']['largest_logit_difference']:.1e}"
     )
     line += f"; {_speed_line(manifest['accelerated'])}" if "accelerated" in manifest else ""
-    return f"{line}; {_standalone(workspace, patients, name, target)}" if standalone else line
+    line += f"; {_standalone(workspace, patients, name, target)}" if standalone else ""
+    return f"{line}; {_quantised(workspace, patients, name, target)}" if quantised else line
 
 
 def manifest_path(onnx_path: Path) -> Path:
@@ -62,6 +72,11 @@ def accelerated_path(onnx_path: Path) -> Path:
 def standalone_path(onnx_path: Path) -> Path:
     """Where the standalone file of an exported network lies."""
     return onnx_path.with_suffix(".standalone.onnx")
+
+
+def quantised_path(onnx_path: Path) -> Path:
+    """Where the file of an exported network that computes in INT8 lies."""
+    return onnx_path.with_suffix(".int8.onnx")
 
 
 def _wanted_accelerated(workspace: Workspace, target: Path) -> list[Path]:
@@ -101,17 +116,67 @@ def _standalone(workspace: Workspace, patients: Patients, name: str, portable: P
     )
 
 
+def _quantised(workspace: Workspace, patients: Patients, name: str, portable: Path) -> str:
+    target, config = quantised_path(portable), workspace.config.export
+    # Spread over the index, which is sorted by institution.
+    learned = patients.of(patients.split.train)[:: max(1, len(patients.split.train) // _CALIBRATION_PATIENTS)]
+
+    def work() -> None:
+        model, artefact = open_model(workspace, name)
+        artefact.refuse_leak(patients.split.test)
+        result = export_quantised(
+            model,
+            artefact,
+            config,
+            portable=portable,
+            calibration_volumes=map(load_volume, learned),
+            parity_volumes=lambda: map(load_volume, patients.of(patients.split.test)),
+            out_path=target,
+            channel_files=_channel_files(workspace),
+        )
+        write_json(manifest_path(target), result.to_dict())
+
+    workspace.once(
+        f"int8-{name}",
+        key={
+            "export": config.model_dump(mode="json"),
+            "calibration": [entry.patient_id for entry in learned],
+            "split": patients.split.hash,
+            "data": patients.data_hash,
+        },
+        inputs=[workspace.model_path(name), portable],
+        outputs=[target, manifest_path(target)],
+        work=work,
+    )
+    manifest = read_json(manifest_path(target))
+    parity = manifest["parity"]
+    return (
+        f"{target.name}: {manifest['size_bytes'] / 1e6:.2f} MB, Dice differs by {parity['largest_dice_difference']:.4f}"
+        f" at most and {parity['differing_share']:.2e} of the voxels change sides on {parity['n_slices']} slices of"
+        f" {parity['n_patients']} patients; layers left in float32: {', '.join(manifest['kept_fp32']) or 'none'}"
+    )
+
+
+def _channel_files(workspace: Workspace) -> tuple[str, ...] | None:
+    data = workspace.config.data
+    return data.nifti.channels if data.format == "nifti" else None
+
+
 def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -> None:
     model, artefact = open_model(workspace, name)
     entries = patients.of(patients.split.test)
-    data, config = workspace.config.data, workspace.config.export
-    channel_files = data.nifti.channels if data.format == "nifti" else None
+    config = workspace.config.export
     result = export_model(
-        model, artefact, config, parity_volumes=map(load_volume, entries), out_path=target, channel_files=channel_files
+        model,
+        artefact,
+        config,
+        parity_volumes=map(load_volume, entries),
+        out_path=target,
+        channel_files=_channel_files(workspace),
     )
     manifest = result.to_dict()
     fast = accelerated_path(target)
-    for old in (fast, standalone_path(target)):
+    for old in (fast, standalone_path(target), quantised_path(target)):
         old.unlink(missing_ok=True)  # one of an older network would pass for this one's
     write_json(manifest_path(target), manifest)  # the second file may be refused; this one is there by now
     if config.accelerate:

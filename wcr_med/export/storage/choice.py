@@ -16,6 +16,7 @@ from wcr_med.export.storage.positions import non_zero_positions
 from wcr_med.export.storage.values import stored_values
 
 _KERNEL_READERS = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}  # operator -> which input is the kernel
+_DEQUANTISES = "DequantizeLinear"  # reads the int8 kernels of a quantised graph as its first input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     """Choose the form of every kernel.
 
     Requires: a model that the checker accepts, of opset 18 or later. A kernel is a float32 initializer of rank 1 or
-    more that a Conv, ConvTranspose, Gemm or MatMul reads as its second input; no graph input may override it. Others
-    stay dense and float32, biases among them.
+    more that a Conv, ConvTranspose, Gemm or MatMul reads as its second input, or in a quantised graph an int8 one of
+    rank 2 or more that a DequantizeLinear reads as its first; no graph input may override it. Others stay as they are,
+    biases among them. The int8 ones keep every bit, whatever `values` is.
 
     Ensures: with fp32, every kernel has the same bits as before, so outputs are the same to the last bit. Otherwise
     every kernel is what `values` makes of it, and its zeros are zeros. With "auto" the forms are those that together
@@ -65,7 +67,10 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     chosen = {name: _smallest(kernel, allowed) for name, kernel in kernels.items()}
     return Stored(
         model=_with_decoders(model, {name: kernels[name].candidates[form] for name, form in chosen.items()}),
-        tensors=tuple(_row(kernels[name], form, values) for name, form in chosen.items()),
+        tensors=tuple(
+            _row(kernels[name], form, "int8" if _is_int8(kernels[name].tensor) else values)
+            for name, form in chosen.items()
+        ),
     )
 
 
@@ -73,17 +78,29 @@ def _kernels(model: ModelProto) -> list[tuple[TensorProto, int]]:
     """Every kernel with the axis of its output channels, in the order of initializers."""
     overridable = {value.name for value in model.graph.input}
     readers: dict[str, NodeProto] = {}
+    quantised: set[str] = set()
     for node in model.graph.node:
         if node.op_type in _KERNEL_READERS and node.domain == "":
             readers.setdefault(node.input[_KERNEL_READERS[node.op_type]], node)
+        elif node.op_type == _DEQUANTISES and node.domain == "":
+            quantised.add(node.input[0])
+
+    def is_kernel(tensor: TensorProto) -> bool:
+        if tensor.name in overridable or 0 in tensor.dims:
+            return False
+        if _is_int8(tensor):
+            return tensor.name in quantised and len(tensor.dims) >= 2
+        return tensor.name in readers and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) >= 1
+
     return [
-        (tensor, _output_axis(readers[tensor.name], len(tensor.dims)))
+        (tensor, 0 if _is_int8(tensor) else _output_axis(readers[tensor.name], len(tensor.dims)))
         for tensor in model.graph.initializer
-        if tensor.name in readers.keys() - overridable
-        and tensor.data_type == TensorProto.FLOAT
-        and tensor.dims
-        and 0 not in tensor.dims
+        if is_kernel(tensor)
     ]
+
+
+def _is_int8(tensor: TensorProto) -> bool:
+    return bool(tensor.data_type == TensorProto.INT8)
 
 
 def _output_axis(reader: NodeProto, rank: int) -> int:
@@ -98,11 +115,15 @@ def _candidates(
     tensor: TensorProto, axis: int, forms: Sequence[Form], values: Values, *, prefix: str, number: int
 ) -> _Kernel:
     kernel = numpy_helper.to_array(tensor)
-    stored, scale = stored_values(kernel, values, scale_axis=axis, name=tensor.name)
+    # Integers are what a quantised graph holds: its own DequantizeLinear makes numbers of them.
+    as_float = not _is_int8(tensor)
+    stored, scale = stored_values(kernel, values if as_float else "fp32", scale_axis=axis, name=tensor.name)
     candidates = {}
     for form in forms:
         encoded = encode_values(stored, scale, form)
-        candidates[form] = build_decoder(encoded, name=tensor.name, prefix=prefix, number=number, scale_axis=axis)
+        candidates[form] = build_decoder(
+            encoded, name=tensor.name, prefix=prefix, number=number, scale_axis=axis, as_float=as_float
+        )
     return _Kernel(
         tensor=tensor,
         n_stored=non_zero_positions(stored.reshape(-1)).size,

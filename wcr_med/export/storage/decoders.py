@@ -46,7 +46,9 @@ class Decoder:
     position_bytes: int
 
 
-def build_decoder(encoded: EncodedKernel, *, name: str, prefix: str, number: int, scale_axis: int) -> Decoder:
+def build_decoder(
+    encoded: EncodedKernel, *, name: str, prefix: str, number: int, scale_axis: int, as_float: bool = True
+) -> Decoder:
     """The decoder of one kernel.
 
     Args:
@@ -55,9 +57,10 @@ def build_decoder(encoded: EncodedKernel, *, name: str, prefix: str, number: int
         prefix: of all other names, which are short, since a network has dozens of decoders; taken by no tensor.
         number: of the kernel, different for each.
         scale_axis: axis of the output channels.
+        as_float: yield float32; else the type of the values, for a DequantizeLinear.
     """
     parts = _Parts(prefix, number)
-    kernel = _kernel(parts, encoded)
+    kernel = _kernel(parts, encoded, as_float=as_float)
     if "scale" in encoded.arrays:
         scale = parts.own("scale", along_axis(encoded.arrays["scale"], len(encoded.shape), scale_axis))
         kernel = parts.node("Mul", [kernel, scale], "scaled")
@@ -105,16 +108,18 @@ class _Parts:
         return names[0]
 
 
-def _kernel(parts: _Parts, encoded: EncodedKernel) -> str:
-    """The kernel in float32, before any scale."""
+def _kernel(parts: _Parts, encoded: EncodedKernel, *, as_float: bool) -> str:
+    """The kernel before any scale, in float32 or as it is stored."""
     values = encoded.arrays["values"]
+    typed = _as_float if as_float else _as_stored
     if encoded.form == "sparse_value":
-        return _as_float(parts, _sparse_constant(parts, encoded), values)
-    kept = _as_float(parts, parts.own("kept", values), values)
+        return typed(parts, _sparse_constant(parts, encoded), values)
+    kept = typed(parts, parts.own("kept", values), values)
     if encoded.form == "dense":
         return kept
     positions = _gap8(parts, encoded.arrays["gaps"]) if encoded.form == "gap8" else _rice(parts, encoded)
-    zeros = parts.node("ConstantOfShape", [parts.own_sizes("n", [int(np.prod(encoded.shape))])], "zeros")
+    zero = {} if as_float else {"value": numpy_helper.from_array(np.zeros(1, dtype=values.dtype))}
+    zeros = parts.node("ConstantOfShape", [parts.own_sizes("n", [int(np.prod(encoded.shape))])], "zeros", **zero)
     flat = parts.node("ScatterElements", [zeros, positions, kept], "flat")
     return parts.node("Reshape", [flat, parts.own_sizes("shape", encoded.shape)], "kernel")
 
@@ -123,6 +128,10 @@ def _as_float(parts: _Parts, tensor: str, values: Array) -> str:
     if values.dtype == np.float32:
         return tensor
     return parts.node("Cast", [tensor], "float", to=TensorProto.FLOAT)
+
+
+def _as_stored(_parts: _Parts, tensor: str, _values: Array) -> str:
+    return tensor
 
 
 def _sparse_constant(parts: _Parts, encoded: EncodedKernel) -> str:
