@@ -1,10 +1,17 @@
 """Segmentation networks that survive pruning: train, prune once, evaluate on patients, ship a small ONNX file."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("wcr-med")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
+__version__: str
 
 __all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> str:
+    # Looked up where it is asked for: the reader of installed packages takes longer to import than the command line.
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("wcr-med")
+    except PackageNotFoundError:  # a source tree that was never installed
+        return "0+unknown"

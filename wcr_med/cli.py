@@ -11,8 +11,7 @@ from typing import Annotated
 
 import typer
 
-from wcr_med import __version__
-from wcr_med.cli_runtime import infer
+from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
 
@@ -20,6 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # importing rich takes longer than all else together
     help="Train segmentation networks that survive pruning, prune them once, show what it cost,"
     " ship a small ONNX file.\n\n"
     "For research use only; not a medical device.",
@@ -271,6 +271,14 @@ def export(
             " the mask out.",
         ),
     ] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Also write NAME.int8.onnx, which computes in INT8, quantised with training patients. Not --values"
+            " int8, which stores weights so and computes in float32.",
+        ),
+    ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     dry_run: DryRunOption = False,
@@ -278,7 +286,7 @@ def export(
     """Write a network as ONNX with sparse storage, after checking it against PyTorch on real slices.
 
     Nothing is written when the outputs differ by more than export.logit_tolerance or export.dice_tolerance; for fp16
-    and int8, export.lossy_dice_tolerance or export.lossy_voxel_tolerance.
+    and int8, and for the file that computes in INT8, export.lossy_dice_tolerance or export.lossy_voxel_tolerance.
     """
     from wcr_med.stages.export import export_stage
     from wcr_med.stages.run import plan
@@ -290,7 +298,7 @@ def export(
     if dry_run:
         typer.echo(plan(workspace, stages=("export",)))
         return
-    typer.echo(export_stage(workspace, model, standalone=standalone))
+    typer.echo(export_stage(workspace, model, standalone=standalone, quantised=int8))
 
 
 @app.command()
@@ -390,6 +398,8 @@ def report(
 
 
 app.command()(infer)
+app.command()(info)
+app.command()(bench)
 
 
 @app.command("config")
@@ -405,6 +415,8 @@ def config_fields() -> None:
 @app.command()
 def version() -> None:
     """Print the version."""
+    from wcr_med import __version__
+
     typer.echo(__version__)
 
 

@@ -1,5 +1,6 @@
 """Commands of the runtime: they need the base install alone."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,3 +94,63 @@ def infer(
         for line in failure_lines(failures):
             typer.echo(line, err=True)
         raise typer.Exit(exit_code(failures))
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def info(
+    model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Print what an exported network holds: input, sparsity, layers, threshold, origin, which runtimes load it.
+
+    The file is read and not run. Exit code 2 if it is not one of ours; what can be said of it stands in the message.
+
+    Example: wcr-med info runs/lgg/export/pruned-90.onnx
+    """
+    from wcr_med.runtime.info import describe
+
+    found = describe(model)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return
+    from wcr_med.runtime.info_text import info_text
+
+    typer.echo(info_text(found))
+
+
+def bench(
+    model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote, portable or accelerated.")],
+    against: Annotated[
+        Path | None, typer.Option(help="Another one, best the dense network, timed in turn.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Processor threads; may be repeated. Default: 1 and all.", show_default=False),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices a run.")] = 1,
+    runs: Annotated[int, typer.Option(min=0, help="Timed runs of each file; 0: some seconds.")] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", help="A volume whose middle slices are used; default: made-up slices."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure an exported network on this machine: time of a slice, throughput, time to load, peak memory.
+
+    With --against both files take turns, and the ratio of their times is told with its spread.
+
+    Example: wcr-med bench runs/lgg/export/pruned-90.onnx --against runs/lgg/export/dense.onnx
+    """
+    from wcr_med.runtime.bench import bench as measure
+
+    report = measure(
+        model, against, threads=threads or (), batch_size=batch_size, n_runs=runs, source=source, progress=True
+    )
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+        return
+    from wcr_med.runtime.bench_text import bench_text
+
+    typer.echo(bench_text(report))
