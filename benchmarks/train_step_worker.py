@@ -5,6 +5,7 @@ memory so far, "about" the device and the precision. The first argument is a JSO
 """
 
 import contextlib
+import itertools
 import json
 import resource
 import sys
@@ -163,12 +164,11 @@ def real(request: Request, config: Config, processor: Processor, model: nn.Modul
     cache = open_cache(config, Path(request.data), Path(request.cache))
     loader = open_loader(cache, cache.rows(dict.fromkeys(cache.patient_ids_N.tolist())), config, processor)
     take_step = _step(config, processor, model)
-    epoch = 0
-    while True:
-        for images, masks in loader.epoch(epoch):
-            take_step(images, masks)
-            yield len(images)
-        epoch += 1
+    with contextlib.closing(loader):
+        for epoch in itertools.count():
+            for images, masks in loader.epoch(epoch):
+                take_step(images, masks)
+                yield len(images)
 
 
 def _step(config: Config, processor: Processor, model: nn.Module) -> Callable[[Tensor, Tensor], None]:
