@@ -82,4 +82,4 @@ def _is_valid(row: Any) -> bool:
     sizes = row["shape"]
     if len(sizes) > 8 or any(type(size) is not int or not 0 <= size < 1 << 31 for size in sizes):
         return False
-    return 0 <= row["n_nonzero"] <= math.prod(sizes) and row["size_bytes"] >= 0
+    return bool(0 <= row["n_nonzero"] <= math.prod(sizes) and row["size_bytes"] >= 0)
