@@ -122,10 +122,16 @@ def export_quantised(
                 report.require_quantised(
                     dice_tolerance=config.lossy_dice_tolerance, voxel_tolerance=config.lossy_voxel_tolerance
                 )
-            except UserError as error:
+            except UserError:
                 if number == len(attempts):
                     raise
-                _LOG.info("export: %d layers kept in float32: %s", len(keep), error)
+                _LOG.info(
+                    "export: INT8 with %d layers in float32: Dice differs by %.3g, voxels by %.3g; trying with %d",
+                    len(keep),
+                    report.largest_dice_difference,
+                    report.differing_share,
+                    len(attempts[number]),
+                )
             else:
                 break
     return QuantisedResult(

@@ -1,0 +1,189 @@
+"""The networks in models/, and the program that puts them there."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import publish as shipping
+from wcr_med.config import DataConfig
+from wcr_med.data.content import content_hash
+from wcr_med.data.index import index_patients, load_volume
+from wcr_med.data.split import Split
+from wcr_med.errors import UserError
+from wcr_med.files import read_json, sha256_of_file, write_json
+from wcr_med.metrics import count
+from wcr_med.model_metadata import INTENDED_USE
+from wcr_med.runtime import Segmenter
+from wcr_med.stages.inputs import open_patients
+from wcr_med.stages.workspace import Workspace
+
+SHIPPED = sorted(shipping.MODELS.glob("*.onnx"))
+each_shipped = pytest.mark.parametrize("path", SHIPPED or [None], ids=lambda path: path.name if path else "none yet")
+DICE_TOLERANCE = 1e-3  # another processor may move a few voxels that lie on the threshold
+
+
+@pytest.fixture
+def shipped(path: Path | None) -> Path:
+    if path is None:
+        pytest.skip("no network in models/ yet")
+    return path
+
+
+def card_of(path: Path) -> dict[str, Any]:
+    card: dict[str, Any] = read_json(path.with_suffix(".model_card.json"))
+    return card
+
+
+@each_shipped
+def test_file_card_and_licence(shipped: Path) -> None:
+    assert shipped.stat().st_size < 2_000_000
+    card = card_of(shipped)
+    assert card["file"] == {
+        "name": shipped.name,
+        "size_bytes": shipped.stat().st_size,
+        "sha256": sha256_of_file(shipped),
+    }
+    assert "CC BY-NC-SA 4.0" in card["licence"]
+    assert "Not a medical device" in card["licence"]
+    assert card["file"]["sha256"] in shipped.with_suffix(".md").read_text(encoding="utf-8")
+    metadata = Segmenter.from_file(shipped, threads=1).metadata
+    assert 0 < metadata.threshold < 1
+    assert metadata.licence
+    assert metadata.intended_use == INTENDED_USE
+    assert len(metadata.split_hash) == 64
+    shipping.require_committed(metadata, card)
+    metrics = read_json(shipped.with_suffix(".metrics.json"))
+    assert [part["split_hash"] for part in metrics["partitions"]] == [metadata.split_hash]
+
+
+@each_shipped
+def test_no_patient_is_named(shipped: Path) -> None:
+    for path in shipped.parent.glob(f"{shipped.stem}.*"):
+        assert b"TCGA_" not in path.read_bytes(), path
+
+
+@each_shipped
+def test_runs_on_a_phantom_patient(shipped: Path, phantom_root: Path) -> None:
+    volume = load_volume(index_patients(DataConfig(root=phantom_root))[0])
+    with Segmenter.from_file(shipped, threads=1) as segmenter:
+        result = segmenter(volume.image_SHWC)
+    assert result.mask.shape == volume.image_SHWC.shape[:3]
+    assert np.isfinite(result.probability).all()
+
+
+@pytest.mark.lgg
+@each_shipped
+def test_segments_real_test_patients_as_its_card_says(shipped: Path, lgg_root: Path) -> None:
+    expected = {row["content_sha256"]: row["dice"] for row in card_of(shipped)["test_patients"]}
+    entries = {content_hash([entry]): entry for entry in index_patients(DataConfig(root=lgg_root))}
+    common = sorted(expected.keys() & entries.keys())[:3]
+    if not common:
+        pytest.skip("none of its test patients is there")
+    with Segmenter.from_file(shipped) as segmenter:
+        for key in common:
+            volume = load_volume(entries[key])
+            assert volume.mask_SHW is not None
+            dice = count(volume.mask_SHW, segmenter.mask(volume.image_SHWC)).dice
+            assert dice == pytest.approx(expected[key], abs=DICE_TOLERANCE, nan_ok=True)
+
+
+@pytest.fixture
+def run(finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A finished run whose report says that its patients are real; the code here may be uncommitted."""
+    shutil.copytree(finished.out, tmp_path / "run")
+    made = Workspace(out=tmp_path / "run", config=finished.config)
+    metrics = made.out / "report" / "metrics.json"
+    write_json(metrics, {**read_json(metrics), "phantom": False})
+    monkeypatch.setattr(shipping, "require_committed", lambda *_: None)
+    return made
+
+
+def test_publish(run: Workspace, tmp_path: Path) -> None:
+    target = tmp_path / "models"
+    target.mkdir()
+    assert shipping.main([str(run.out), "--model", "pruned-90", "--out", str(target)]) == 0
+    written = {path.name: path for path in target.iterdir()}
+    stem = "lgg-pruned-90"
+    assert set(written) == {f"{stem}{end}" for end in (".onnx", ".md", ".model_card.json", ".metrics.json")}
+    assert written[f"{stem}.onnx"].read_bytes() == run.onnx_path("pruned-90").read_bytes()
+    card = card_of(written[f"{stem}.onnx"])
+    assert card["file"]["sha256"] == sha256_of_file(written[f"{stem}.onnx"])
+    patients = open_patients(run)
+    for path in written.values():
+        assert not [entry.patient_id for entry in patients.entries if entry.patient_id.encode() in path.read_bytes()]
+    of_test = {content_hash([entry]) for entry in patients.of(patients.split.test)}
+    assert {row["content_sha256"] for row in card["test_patients"]} == of_test
+    assert "patient " in written[f"{stem}.metrics.json"].read_text(encoding="utf-8")
+
+
+def change(path: Path, **values: Any) -> None:
+    write_json(path, {**read_json(path), **values})
+
+
+def phantom(run: Workspace) -> None:
+    change(run.out / "report" / "metrics.json", phantom=True)
+
+
+def overlapping(run: Workspace) -> None:
+    path = run.out / "report" / "metrics.json"
+    change(path, partitions=[{**part, "disjoint": False} for part in read_json(path)["partitions"]])
+
+
+def seen(run: Workspace) -> None:
+    split = Split.load(run.split_path)
+    replace(split, train=split.test, test=split.train).save(run.split_path)
+
+
+def replaced(run: Workspace) -> None:
+    shutil.copyfile(run.onnx_path("dense"), run.onnx_path("pruned-90"))
+
+
+def unscored(run: Workspace) -> None:
+    shutil.rmtree(run.evaluation_folder("pruned-90-onnx"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (phantom, "phantom"),
+        (overlapping, "by patient"),
+        (seen, "trained on it"),
+        (replaced, "manifest"),
+        (unscored, "evaluate --model pruned-90 --onnx"),
+    ],
+)
+def test_refused(run: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Any, words: str) -> None:
+    spoil(run)
+    target = tmp_path / "models"
+    target.mkdir()
+    assert shipping.main([str(run.out), "--model", "pruned-90", "--out", str(target)]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(target.iterdir())
+
+
+@pytest.mark.parametrize("commit", [None, "0123456789abcdef+changes", "not stated"])
+def test_uncommitted_code_is_refused(finished: Workspace, commit: str | None) -> None:
+    metadata = Segmenter.from_file(finished.onnx_path("pruned-90"), threads=1).metadata
+    good, bad = ({"commit": text} for text in ("0123456789abcdef", commit))
+    card = {"model_details": good}
+    metadata.provenance.update(network=good, export=good)
+    shipping.require_committed(metadata, card)
+    for place in ("network", "export"):
+        metadata.provenance.update({"network": good, "export": good, place: bad})
+        with pytest.raises(UserError, match=f"{place}: made with code of commit"):
+            shipping.require_committed(metadata, card)
+    metadata.provenance.update(network=good, export=good)
+    with pytest.raises(UserError, match="report: made with"):
+        shipping.require_committed(metadata, {"model_details": bad})
+
+
+def test_names_within_words_are_numbered() -> None:
+    document = {"TCGA_A_1": [{"file": "TCGA_A_1/x.tif", "other": 3}], "b": "TCGA_A_12"}
+    found = shipping.numbered(document, {"TCGA_A_1": 1, "TCGA_A_12": 2})
+    assert found == {"patient 1": [{"file": "patient 1/x.tif", "other": 3}], "b": "patient 2"}
+    assert json.dumps(document)  # left alone
