@@ -14,6 +14,7 @@ import typer
 from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
+from wcr_med.openmp import wait_politely
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -475,6 +476,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Entry point: one clear line for what the user can mend, a traceback only for our own faults."""
+    wait_politely()
     # `docker stop` and batch systems send this: leave as after Ctrl-C, with unfinished files removed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -240,7 +240,9 @@ class TrainingConfig(Section):
         description="streamed: read from the cache and augmented by loader processes; device: kept in the device's"
         " memory and augmented there; auto: device on CUDA where they fit, else streamed",
     )
-    compile: bool = Field(False, description="Compile the network (torch.compile); where that fails, go on without")
+    compile: bool = Field(
+        False, description="Compile the network (torch.compile), in one process alone; where that fails, go on without"
+    )
     checkpoint_minutes: NotNegative = Field(
         10.0, description="Also save within an epoch when the last save is older than this; 0: after epochs alone"
     )

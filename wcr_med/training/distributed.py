@@ -172,7 +172,7 @@ def join_group(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Group]:
     if not is_launched():
         yield Group()
         return
-    local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    local_rank, local_world = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     on_cuda = device != "cpu" and torch.cuda.is_available()
     if on_cuda:
         n_gpus = torch.cuda.device_count()

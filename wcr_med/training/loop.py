@@ -133,7 +133,8 @@ def train(
             )
         # From here on a pass of the model is one of all processes.
         stack.enter_context(synchronised_norms(model, group))
-        stack.enter_context(compiled(model, wanted=settings.compile, log=log))
+        # Where the compiler failed in one process alone, the others would wait for it.
+        stack.enter_context(compiled(model, wanted=settings.compile and group.world == 1, log=log))
         n_steps = len(loader)
         take_step = build_step(model, config, processor, regularizer, n_steps=settings.epochs * n_steps, group=group)
         fingerprint = deciding_fields(config) | {"split": split.hash, "data": data_hash, "steps_per_epoch": n_steps}
