@@ -67,7 +67,7 @@ VARIANTS = (
     Variant(name="held", loop="held", against="pure"),
     Variant(name="real", loop="real", against="pure"),
     Variant(name="real, slices on the device", loop="real", against="pure", assignments=("training.slices=device",)),
-    Variant(name="real, no loader process", loop="real", against="pure", assignments=("training.loader_workers=0",)),
+    Variant(name="real, one loader process", loop="real", against="pure", assignments=("training.loader_workers=1",)),
     Variant(name="fp32", loop="held", assignments=("training.precision=fp32",)),
     Variant(name="bf16", loop="held", assignments=("training.precision=bf16",)),
     Variant(name="row-major", loop="held", switches=("row_major",)),
