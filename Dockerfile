@@ -39,11 +39,12 @@ RUN python3 -m venv /opt/tools \
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY wcr_med wcr_med
-# The same sources give the same wheel; one without the accelerator is an error here. It is installed under /installed, for the
-# environment that both images have at /opt/venv.
+# The same sources give the same wheel; one without the accelerator is an error here. The build is called without pip, which
+# would compile twice. The wheel is installed under /installed, for the environment that both images have at /opt/venv.
 RUN export PATH=/opt/tools/bin:$PATH SOURCE_DATE_EPOCH=315532800 \
-    && pip wheel --no-deps --no-index --no-build-isolation --wheel-dir /wheels . \
-    && python -c "import glob, zipfile; files = zipfile.ZipFile(*glob.glob('/wheels/*.whl')).namelist(); \
+    && mkdir /wheels \
+    && python -c "import zipfile; from scikit_build_core.build import build_wheel; \
+files = zipfile.ZipFile('/wheels/' + build_wheel('/wheels')).namelist(); \
 assert any('libwcr_med_ops' in file for file in files), 'the accelerator was not built'" \
     && python3 -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --no-deps --no-index --root /installed /wheels/*.whl
