@@ -66,6 +66,19 @@ def require_honest(workspace: Workspace, name: str, metadata: ModelMetadata, met
     return split
 
 
+def require_reported(card: Mapping[str, Any], path: Path) -> None:
+    """Refuse a report that was written of another network, or of an older file.
+
+    Raises:
+        UserError: the card does not list the file with its size.
+    """
+    listed = {entry["file"]: entry["size_bytes"] for entry in card["model_details"]["files"]}
+    if listed.get(path.name) != path.stat().st_size:
+        raise UserError(
+            f"{path}: is not the file of the report's card; give the network of pruning.sparsity, or run again"
+        )
+
+
 def require_scored(workspace: Workspace, name: str, path: Path) -> EvaluationResult:
     """The scores of the exported file.
 
@@ -156,6 +169,7 @@ def publish(run: Path, name: str, target: Path, *, stem: str) -> list[Path]:
     require_committed(metadata, card)
     split = require_honest(workspace, name, metadata, metrics)
     result = require_scored(workspace, name, path)
+    require_reported(card, path)
     entries = {entry.patient_id: entry for entry in index_patients(workspace.config.data)}
     hashes = {patient: content_hash([entry]) for patient, entry in entries.items()}
     if {row.patient_id for row in result.rows} != set(split.test) or not set(split.test) <= set(hashes):
