@@ -36,7 +36,7 @@ def segment(path: Path) -> None:
 
 
 def nifti(path: Path) -> None:
-    volume = read_nifti([path], None)
+    volume = read_nifti([path], None, patient_id="P")
     assert volume.image_SHWC.ndim == 4
     assert np.isfinite(volume.image_SHWC).all()
 
