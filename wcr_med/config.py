@@ -235,7 +235,7 @@ class TrainingConfig(Section):
     threads: int = Field(0, ge=0, description="Processor threads; 0: all available cores")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     loader_workers: int = Field(
-        0, ge=0, description="Processes that augment; 0, best where the step itself is on the CPU: in the training process"
+        0, ge=0, description="Processes that augment; 0, best where the step is on the CPU: in the training process"
     )
     slices: Literal["auto", "streamed", "device"] = Field(
         "auto",
