@@ -63,7 +63,7 @@ def needs(contents: ModelContents, inputs: Mapping[str, Shape | None]) -> Needs:
     for name, shape in inputs.items():
         if name not in walk.constants:
             walk.shapes[name] = _of_one_slice(shape)
-    live, most = 0, 0
+    live = most = sum(walk.n_elements(name) for name in inputs if name not in walk.constants)
     last_use = {name: place for place, node in enumerate(contents.nodes) for name in node.inputs}
     for place, node in enumerate(contents.nodes):
         live += walk.run(node)
@@ -87,7 +87,8 @@ class _Walk:
         self.multiplications = 0
 
     def n_elements(self, name: str) -> int:
-        return math.prod(self.shapes.get(name) or ())
+        shape = self.shapes.get(name)
+        return 0 if shape is None else math.prod(shape)
 
     def hold(self, name: str, tensor: Tensor) -> None:
         self.values[name] = tensor.values

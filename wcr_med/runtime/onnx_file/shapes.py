@@ -125,7 +125,7 @@ def _pool(call: Call) -> Dims:
 
 
 def _slid(call: Call, kernel: Dims) -> Dims:
-    """Where a window slides over the axes after the second: results a axis, rounded up."""
+    """Where a window slides over the axes after the second: how many results each axis has."""
     extents = call.shape()[2:]
     kernel = call.many("kernel_shape", kernel)
     if len(kernel) != len(extents):
@@ -137,8 +137,10 @@ def _slid(call: Call, kernel: Dims) -> Dims:
         return tuple(-(-extent // stride) for extent, stride in zip(extents, strides, strict=False))
     padded = [extent + pads[place] + pads[place + len(kernel)] for place, extent in enumerate(extents)]
     spans = [step * (size - 1) + 1 for size, step in zip(kernel, dilations, strict=False)]
+    up = call.one("ceil_mode", 0)
     return tuple(
-        max(0, -(-(extent - span) // stride) + 1) for extent, span, stride in zip(padded, spans, strides, strict=False)
+        max(0, (extent - span + (stride - 1 if up else 0)) // stride + 1)
+        for extent, span, stride in zip(padded, spans, strides, strict=False)
     )
 
 
@@ -328,7 +330,7 @@ def result_values(call: Call) -> tuple[float, ...] | None:
         known = [part for part in values if part is not None]
         joined = tuple(value for part in known for value in part)
         return joined if len(known) == len(values) and len(joined) <= MAX_KNOWN_VALUES else None
-    if operator in ("Cast", "Identity", "Squeeze", "Unsqueeze") and values:
+    if operator in ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze") and values:
         return values[0]
     return None
 
