@@ -6,6 +6,8 @@ Reads a path a line, answers a line: `good`, `refused MESSAGE`, or `fault WHAT`.
 file has killed it: a crash, or memory.
 """
 
+import faulthandler
+import os
 import resource
 import sys
 import traceback
@@ -70,15 +72,22 @@ def answer(kind: str, path: Path) -> str:
 
 
 def main() -> None:
+    faulthandler.enable()  # a crash says where it was
+    # What native libraries print must not pass for an answer.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def tell(line: str) -> None:
+        answers.write(f"{line}\n")
+        answers.flush()
+
     kind, good = sys.argv[1], Path(sys.argv[2])
     first = answer(kind, good)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES,) * 2)
-    sys.stdout.write(first + "\n")
-    sys.stdout.flush()
+    tell(first)
     for line in sys.stdin:
-        sys.stdout.write(answer(kind, Path(line.rstrip("\n"))) + "\n")
-        sys.stdout.flush()
+        tell(answer(kind, Path(line.rstrip("\n"))))
 
 
 if __name__ == "__main__":

@@ -84,5 +84,21 @@ def test_missing_and_truncated_files(tmp_path: Path) -> None:
         runtime.session(path)
 
 
+def test_what_onnxruntime_refuses_is_one_line_and_nothing_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = _portable(tmp_path)
+    model = onnx.load(path)
+    model.graph.output[0].name = "\x1b[2Jother"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UserError, match=r"portable\.onnx: not a whole ONNX model \(.*other.*; copy it again") as caught:
+        runtime.session(path)
+    assert str(caught.value).isprintable()
+    path.write_bytes(path.read_bytes().replace(b"[2Jother", b"[2Joth\xff\xfe"))
+    with pytest.raises(UserError, match="not a whole ONNX model"):
+        runtime.session(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_library_for_integrators() -> None:
     assert runtime.get_library_path is native.get_library_path

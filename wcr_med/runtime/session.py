@@ -59,4 +59,11 @@ def _open(path: Path | str, options: onnxruntime.SessionOptions) -> onnxruntime.
     # The first session of a process makes the thread that opens it take denormal numbers for zero, for good: let it be
     # a thread that ends here.
     with ThreadPoolExecutor(max_workers=1) as opener:
-        return opener.submit(onnxruntime.InferenceSession, path, options, providers=["CPUExecutionProvider"]).result()
+        opened = opener.submit(
+            onnxruntime.InferenceSession,
+            path,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would try again, and print what failed to standard output
+        )
+        return opened.result()

@@ -1,7 +1,7 @@
 """Reading what an ONNX file holds, without ONNX Runtime and without its weights."""
 
 import math
-import mmap
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,8 @@ _RAW, _EXTERNAL_LIST, _LOCATION, _EXTERNAL = 9, 13, 14, 1
 def read_contents(path: Path | str) -> ModelContents:
     """Read what an ONNX file holds, weights apart.
 
-    Time and memory are bounded by the file's size and `wire.MAX_FIELDS`, whatever it claims.
+    Time is bounded by the file's size and `wire.MAX_FIELDS`, whatever it claims, and memory by about its size; its
+    bytes are let go at the end.
 
     Raises:
         UserError: no such file, cannot be read, larger than `MAX_FILE_BYTES`, or not a whole ONNX model.
@@ -35,14 +36,14 @@ def read_contents(path: Path | str) -> ModelContents:
         raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
     try:
         with path.open("rb") as stream:
-            size = path.stat().st_size
+            size = os.fstat(stream.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise UserError(
                     f"{path}: {size} bytes, and model files have at most {MAX_FILE_BYTES}; give a file that "
                     "`wcr-med export` wrote"
                 )
-            # Pages of weights are mapped and never touched.
-            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            # Read, not mapped: a map of a file that another process cuts meanwhile would end this one.
+            content = stream.read(size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
     contents = ModelContents(path=path, size_bytes=size)
