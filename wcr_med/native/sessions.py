@@ -6,6 +6,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from wcr_med import native
 from wcr_med.errors import UserError
 
+# For older builds for Windows, and for programs that imported it before this package: see `wcr_med/__init__.py`.
+onnxruntime.disable_telemetry_events()
+
 # ONNX Runtime's exceptions have no common base below Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.EPFail,

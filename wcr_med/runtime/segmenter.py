@@ -26,7 +26,8 @@ class Segmenter:
             result = segment(image_SHWC, spacing=(5.0, 0.9, 0.9))
 
     One segmenter may be used by many threads at once; all get the answer that one would. It keeps nothing between
-    calls, and no setting of the process or of the caller's thread is changed.
+    calls, and no setting of the process or of the caller's thread is changed; `ORT_DISABLE_TELEMETRY` apart, which
+    importing this package sets.
 
     Attributes:
         metadata: what the file says about itself.
