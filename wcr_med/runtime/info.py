@@ -12,7 +12,6 @@ from wcr_med.runtime.onnx_file import ModelContents, read_contents, require_open
 
 Kind = Literal["portable", "accelerated", "standalone", "unknown"]
 
-_STANDALONE_OUTPUTS = {"mask", "probability"}
 _OWN_OPERATOR = (native.DOMAIN, native.OPERATOR)
 _ONNX_RUNTIME_DOMAINS = ("com.microsoft", "com.microsoft.nchwc")
 
@@ -95,10 +94,9 @@ def describe(path: Path) -> ModelInfo:
 
 
 def _kind(contents: ModelContents) -> Kind:
-    inputs, outputs = set(contents.inputs), set(contents.outputs)
-    if inputs == {INPUTS[0]} and outputs == _STANDALONE_OUTPUTS:
+    if contents.is_standalone:
         return "standalone"
-    if not inputs.issuperset(INPUTS):
+    if not set(contents.inputs).issuperset(INPUTS):
         return "unknown"
     return "accelerated" if _OWN_OPERATOR in contents.op_types else "portable"
 

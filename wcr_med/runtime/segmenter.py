@@ -48,9 +48,9 @@ class Segmenter:
             threads: processor threads; 0 leaves the number to ONNX Runtime.
 
         Raises:
-            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, with parts
-                that no network of ours has, too large, with other inputs and outputs than the metadata promise, or
-                accelerated where the accelerator was not built.
+            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, a standalone
+                file, with parts that no network of ours has, too large, with other inputs and outputs than the metadata
+                promise, or accelerated where the accelerator was not built.
         """
         contents = read_contents(path)
         # Missing: the file has no metadata of ours.

@@ -1,6 +1,7 @@
 """Which ONNX files may be opened: those that hold a network of ours, within limits."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from wcr_med import native
 from wcr_med.errors import UserError
@@ -28,11 +29,13 @@ def require_openable(contents: ModelContents, inputs: Mapping[str, Shape | None]
         inputs: shape of each graph input; those that the file says by default.
 
     Raises:
-        UserError: data in other files, functions, inner graphs or training graphs, another version of the format or
-            the operators, operators that are not ours, constants that hold less than they declare, or more memory
-            needed than the limits (see `wcr_med.runtime.onnx_file.budget`).
+        UserError: a standalone file, data in other files, functions, inner graphs or training graphs, another version
+            of the format or the operators, operators that are not ours, constants that hold less than they declare, or
+            more memory needed than the limits (see `wcr_med.runtime.onnx_file.budget`).
     """
     path = contents.path
+    if contents.is_standalone:
+        raise UserError(f"{path}: {_standalone(path)}")
     foreign = _foreign_parts(contents) or _foreign_operator(contents)
     if foreign:
         raise UserError(f"{path}: {foreign}; {_REMEDY}")
@@ -48,6 +51,14 @@ def require_openable(contents: ModelContents, inputs: Mapping[str, Shape | None]
         needs(contents, contents.inputs if inputs is None else inputs)
     except TooLargeError as error:
         raise UserError(f"{path}: refused for the memory it would need: {error}; {_REMEDY}") from None
+
+
+def _standalone(path: Path) -> str:
+    portable = path.name.replace(".standalone", "") if ".standalone" in path.name else "NAME.onnx"
+    return (
+        "a standalone file, for programs without this package; give the portable file of the same run, "
+        f"{portable}, which `wcr-med export` writes beside it"
+    )
 
 
 def _foreign_parts(contents: ModelContents) -> str | None:
