@@ -1,5 +1,6 @@
 """Fixtures that every room shares."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -65,3 +66,14 @@ def own_regularizers() -> Iterator[None]:
     yield
     registry._TABLE.clear()
     registry._TABLE.update(before)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """What a test makes of logging, as every command does, is undone after it: another's bar depends on it."""
+    root, ours = logging.getLogger(), logging.getLogger("wcr_med")
+    handlers, level = list(root.handlers), ours.level
+    yield
+    root.handlers[:] = handlers
+    ours.setLevel(level)
+    logging.captureWarnings(False)

@@ -5,7 +5,6 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
@@ -20,16 +19,6 @@ _LOG = logging.getLogger("wcr_med.test")
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("wcr_med")
-    handlers, level = list(root.handlers), ours.level
-    yield
-    root.handlers[:] = handlers
-    ours.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def _catch(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
