@@ -1,4 +1,4 @@
-"""Random changes of a training slice. Albumentations is used here and nowhere else, since nobody maintains it any more.
+"""Random changes of a training slice. Albumentations draws the geometry, here and nowhere else: nobody maintains it.
 
 A seed draws a `Change`; applying it is then deterministic. It is applied here, with OpenCV, or on the device a batch at
 a time (`wcr_med.training.augment_on_device`). Geometry moves image and mask together; intensity and noise touch the
@@ -8,7 +8,6 @@ Shape suffixes: h and w rows and columns of the network's grid, C channels, k co
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -115,21 +114,21 @@ class Augmentation:
         """Image and mask, changed; new arrays but for a mask that nothing moves."""
         # Air is the lowest value and, after normalisation, not zero: shift it to zero, which moves in from outside.
         air_C = image_hwC[::AIR_STRIDE, ::AIR_STRIDE].min(axis=(0, 1))
-        image_hwC = _per_channel(np.subtract, image_hwC, air_C)
+        image_hwC = _per_channel(np.subtract, image_hwC, air_C, np.empty_like(image_hwC))
         if change.control_kk2 is not None:
             image_hwC, mask_hw = _warp(image_hwC, mask_hw, _sources(change.control_kk2, mask_hw.shape))
         if change.flip:
-            image_hwC, mask_hw = self._flip.apply(image_hwC), self._flip.apply(mask_hw)
+            image_hwC, mask_hw = _mirror(image_hwC), _mirror(mask_hw)
         if change.matrix_33 is not None:
-            where = {"matrix": change.matrix_33, "output_shape": mask_hw.shape}
-            image_hwC, mask_hw = self._affine.apply(image_hwC, **where), self._affine.apply_to_mask(mask_hw, **where)
+            image_hwC = _move(image_hwC, change.matrix_33, cv2.INTER_LINEAR)
+            mask_hw = _move(mask_hw, change.matrix_33, cv2.INTER_NEAREST)
         # Gain acts about the image's centre, which is zero: gain * (x + air) + offset.
-        changed = _per_channel(np.multiply, image_hwC, change.gain_C)
-        changed = _per_channel(np.add, changed, change.gain_C * air_C + change.offset_C)
+        _per_channel(np.multiply, image_hwC, change.gain_C, image_hwC)
+        _per_channel(np.add, image_hwC, change.gain_C * air_C + change.offset_C, image_hwC)
         if change.noise_sigma > 0:
-            noise = noise_bank(changed.size)[change.noise_start : change.noise_start + changed.size]
-            changed += np.float32(change.noise_sigma) * noise.reshape(changed.shape)
-        return changed, mask_hw
+            noise = noise_bank(image_hwC.size)[change.noise_start : change.noise_start + image_hwC.size]
+            image_hwC += np.float32(change.noise_sigma) * noise.reshape(image_hwC.shape)
+        return image_hwC, mask_hw
 
     def _draw_geometry(self, shape_hwC: tuple[int, ...], seed: int) -> tuple[bool, Array | None]:
         flip, matrix_33 = False, None
@@ -179,11 +178,24 @@ def _albumentations() -> Any:
     return albumentations
 
 
-def _per_channel(operation: Callable[[Array, Array], Array], image_hwC: Array, values_C: Array) -> Array:
+def _per_channel(operation: np.ufunc, image_hwC: Array, values_C: Array, out_hwC: Array) -> Array:
     """`operation(image_hwC, values_C)`, in long rows: broadcasting along an axis of three is several times slower."""
     rows, columns, n_channels = image_hwC.shape
-    result = operation(image_hwC.reshape(rows, columns * n_channels), np.tile(values_C, columns))
-    return result.reshape(rows, columns, n_channels)
+    long = (rows, columns * n_channels)
+    operation(image_hwC.reshape(long), np.tile(values_C, columns), out=out_hwC.reshape(long))
+    return out_hwC
+
+
+def _mirror(array: Array) -> Array:
+    """Left and right exchanged; OpenCV drops an axis of one channel."""
+    return np.asarray(cv2.flip(array, 1)).reshape(array.shape)
+
+
+def _move(array: Array, matrix_33: Array, interpolation: int) -> Array:
+    """Each pixel where the matrix sends it; zero comes in from outside."""
+    rows, columns = array.shape[:2]
+    moved = cv2.warpAffine(array, matrix_33[:2], (columns, rows), flags=interpolation)
+    return np.asarray(moved).reshape(array.shape)
 
 
 def _sources(control_kk2: Array, shape: tuple[int, ...]) -> Array:

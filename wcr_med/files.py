@@ -1,13 +1,15 @@
 """Files that are whole or absent: write to a temporary name beside the target, then rename."""
 
 import contextlib
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,19 @@ def write_json(target: Path, document: Any) -> None:
         ValueError: the document holds NaN or infinity. Use `None` for a value that does not exist.
     """
     write_text(target, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a head and rows as CSV, whole or not at all. What a row lacks, and `None`, is an empty field.
+
+    Raises:
+        ValueError: a row has a field that is no column.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(target, text.getvalue())
 
 
 def read_json(path: Path) -> Any:

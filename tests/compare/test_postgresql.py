@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from tests.compare.workers import work_in_two
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import chosen_methods
 from wcr_med.compare.plan import Cell
@@ -75,26 +75,7 @@ def database(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
 
 def test_two_workers_share_a_study(comparison: Build, database: dict[str, str], tmp_path: Path) -> None:
     config = comparison(storage=URL, name="shared")
-    taken: list[str] = []
-    both = threading.Barrier(2, timeout=60)
-
-    def worker() -> None:
-        first = [True]
-
-        def run(cell: Cell) -> float:
-            taken.append(cell.key)
-            if first.pop() if first else False:
-                both.wait()  # so that each has one at the same time
-            return 0.5
-
-        Study(config, chosen_methods(config), tmp_path).work(run)
-
-    Study(config, chosen_methods(config), tmp_path)  # the tables exist
-    threads = [threading.Thread(target=worker) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    taken = work_in_two(lambda: Study(config, chosen_methods(config), tmp_path))
     assert len(taken) == len(set(taken)) == 6
     assert not (tmp_path / "study.db").exists()
     with pytest.raises(UserError, match=r"was begun with study\.sparsities"):

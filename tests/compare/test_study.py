@@ -1,12 +1,12 @@
 """The study's database: shared, resumed, refused, and what a worker does when it breaks."""
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.compare.workers import work_in_two
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import chosen_methods
 from wcr_med.compare.plan import Cell
@@ -39,26 +39,7 @@ def test_it_hands_out_every_cell_once(comparison: Build, tmp_path: Path) -> None
 
 def test_two_workers_share_it(comparison: Build, tmp_path: Path) -> None:
     config = comparison()
-    taken: list[str] = []
-    both = threading.Barrier(2, timeout=20)
-
-    def worker() -> None:
-        first = [True]
-
-        def run(cell: Cell) -> float:
-            taken.append(cell.key)
-            if first.pop() if first else False:
-                both.wait()  # so that each has one at the same time
-            return 0.5
-
-        study(config, tmp_path).work(run)
-
-    study(config, tmp_path)  # the tables exist
-    threads = [threading.Thread(target=worker) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    taken = work_in_two(lambda: study(config, tmp_path))
     assert len(taken) == len(set(taken)) == 6
     assert study(config, tmp_path).complete
 

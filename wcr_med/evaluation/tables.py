@@ -1,14 +1,12 @@
 """Rows as plain tables: a line a patient, a line a lesion."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wcr_med.evaluation.rows import PatientRow
-from wcr_med.files import write_text
+from wcr_med.files import write_csv
 
 _NESTED = ("nsd", "lesions", "calibration", "threshold_tp", "threshold_fp")
 
@@ -56,15 +54,15 @@ def lesion_records(row: PatientRow) -> list[dict[str, Any]]:
 
 def write_per_patient_csv(path: Path, rows: Sequence[PatientRow]) -> None:
     """Write one line a patient, scores with six decimals; a score that does not exist is an empty field."""
-    write_csv(path, [patient_record(row) for row in rows])
+    write_records(path, [patient_record(row) for row in rows])
 
 
 def write_per_lesion_csv(path: Path, rows: Sequence[PatientRow]) -> None:
     """Write one line a lesion of the reference; without lesions the header alone."""
-    write_csv(path, [record for row in rows for record in lesion_records(row)], columns=LESION_COLUMNS)
+    write_records(path, [record for row in rows for record in lesion_records(row)], columns=LESION_COLUMNS)
 
 
-def write_csv(path: Path, records: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> None:
+def write_records(path: Path, records: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None) -> None:
     """Write records as CSV, whole or not at all: floats with six decimals, NaN as an empty field.
 
     Args:
@@ -73,11 +71,7 @@ def write_csv(path: Path, records: Sequence[Mapping[str, Any]], *, columns: Sequ
         columns: in order; `None`: every field of the records, in the order of first use.
     """
     names = list(columns) if columns is not None else list(dict.fromkeys(name for record in records for name in record))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in record.items()} for record in records)
-    write_text(path, stream.getvalue())
+    write_csv(path, names, ({name: _plain(value) for name, value in record.items()} for record in records))
 
 
 def _plain(value: Any) -> Any:

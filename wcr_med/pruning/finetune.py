@@ -9,15 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from wcr_med.augment import build_augmenter
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.losses import build_loss
 from wcr_med.optimizers import build_optimizer, learning_rate, set_learning_rate
 from wcr_med.pruning.mask import Mask
 from wcr_med.pruning.repair import RETRAINED
+from wcr_med.training.loaders import open_loader
 from wcr_med.training.processor import choose_processor, processor_settings, seed_everything
 
 PEAK_SHARE = 0.1
@@ -59,15 +58,7 @@ def finetune_(
         processor.place_model(model)
         mask.apply_(model)
         loss_of, optimizer = build_loss(config.loss), build_optimizer(model, config.optimizer)
-        loader = TrainingLoader(
-            cache,
-            rows,
-            build_augmenter(config.augment),
-            batch_size=settings.batch_size,
-            other_per_tumour=settings.other_per_tumour,
-            seed=config.seed,
-            workers=settings.loader_workers,
-        )
+        loader = open_loader(cache, rows, config, processor)
         stack.callback(loader.close)
         model.train()
         for epoch in range(epochs):

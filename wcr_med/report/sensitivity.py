@@ -1,7 +1,5 @@
 """What each layer costs when it alone is pruned: sensitivity.json, sensitivity.csv, a figure and a table."""
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wcr_med.files import write_json, write_text
+from wcr_med.files import write_csv, write_json
 from wcr_med.report.figures import STYLE, save_figure
 
 SCHEMA_VERSION = 1
@@ -124,11 +122,7 @@ def write_sensitivity(folder: Path, scan: Sensitivity) -> tuple[Path, ...]:
     stem = folder / "sensitivity"
     json_path, csv_path = stem.with_suffix(".json"), stem.with_suffix(".csv")
     write_json(json_path, scan.to_dict())
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(scan.rows())
-    write_text(csv_path, text.getvalue())
+    write_csv(csv_path, _COLUMNS, scan.rows())
     return (json_path, csv_path, *draw_sensitivity(scan, stem))
 
 

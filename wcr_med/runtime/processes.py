@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from wcr_med.errors import UserError
+from wcr_med.provenance import available_cores
 from wcr_med.runtime.options import InferenceOptions
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import Failure, Source
@@ -40,8 +41,7 @@ class Job:
 
 def share_threads(threads: int, processes: int) -> int:
     """Threads of each process, at least 1: an equal share of those given, or of the processors this program may use."""
-    available = threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    return max(1, available // processes)
+    return max(1, (threads or available_cores()) // processes)
 
 
 def segment_in_processes(job: Job, sources: Sequence[Source], *, processes: int) -> Iterator[tuple[int, Outcome]]:

@@ -1,12 +1,10 @@
 """What came of a call of `infer`, and its two tables."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wcr_med.files import write_text
+from wcr_med.files import write_csv
 from wcr_med.runtime.sources import Failure
 
 VOLUMES, FAILURES = "volumes.csv", "failures.csv"
@@ -82,8 +80,8 @@ def write_tables(out: Path, volumes: Sequence[SegmentedVolume], failures: Sequen
         UserError: the folder cannot be written, or the disk is full.
     """
     failed = [{"volume": failure.name, "error": failure.message} for failure in failures]
-    write_text(out / VOLUMES, _csv(_COLUMNS, [*map(_row, volumes), *failed]))
-    write_text(out / FAILURES, _csv(("volume", "error"), failed))
+    write_csv(out / VOLUMES, _COLUMNS, [*map(_row, volumes), *failed])
+    write_csv(out / FAILURES, ("volume", "error"), failed)
     return out / VOLUMES, out / FAILURES
 
 
@@ -103,11 +101,3 @@ def _row(volume: SegmentedVolume) -> dict[str, object]:
         "threshold": f"{volume.threshold:g}",
         "seconds": f"{volume.seconds:.2f}",
     }
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()

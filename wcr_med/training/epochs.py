@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
+from wcr_med.data.dataset import EpochLoader
 from wcr_med.errors import Stopped, UserError
 from wcr_med.optimizers import learning_rate
 from wcr_med.regularizers import Regularizer
 from wcr_med.training.checkpoint import save_checkpoint, save_weights
-from wcr_med.training.loaders import Loader
 from wcr_med.training.logs import RunLog
 from wcr_med.training.memory import batch_that_fits, is_out_of_memory, out_of_memory
 from wcr_med.training.parts import Parts
@@ -51,7 +51,7 @@ class EpochRunner:
     cache: SliceCache
     split: Parts
     folder: Path
-    loader: Loader
+    loader: EpochLoader
     take_step: TrainingStep
     progress: Progress
     fingerprint: Mapping[str, Any]

@@ -9,12 +9,10 @@ import torch
 from wcr_med.augment import build_augmenter
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import TrainingLoader
+from wcr_med.data.dataset import EpochLoader, Plan, TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.training.processor import Processor
 from wcr_med.training.resident import ResidentLoader, resident_bytes
-
-Loader = TrainingLoader | ResidentLoader
 
 _LOG = logging.getLogger(__name__)
 _GB = 1e9
@@ -30,7 +28,7 @@ def open_loader(
     rank: int = 0,
     world: int = 1,
     log: logging.Logger = _LOG,
-) -> Loader:
+) -> EpochLoader:
     """The training slices as `training.slices` wants them.
 
     `auto` keeps them on the device where that is a CUDA device and they take less than half of its free memory: open
@@ -49,32 +47,19 @@ def open_loader(
         UserError: `training.slices` is device, and the device has no room for them; or there are no rows.
     """
     settings = config.training
+    plan: Plan = {
+        "batch_size": settings.batch_size,
+        "other_per_tumour": settings.other_per_tumour,
+        "seed": config.seed,
+        "workers": settings.loader_workers,
+        "rank": rank,
+        "world": world,
+    }
     if _on_device(settings.slices, resident_bytes(cache, len(rows)), processor.device):
-        loader = ResidentLoader(
-            cache,
-            rows,
-            config.augment,
-            batch_size=settings.batch_size,
-            other_per_tumour=settings.other_per_tumour,
-            seed=config.seed,
-            device=processor.device,
-            workers=settings.loader_workers,
-            rank=rank,
-            world=world,
-        )
+        resident = ResidentLoader(cache, rows, config.augment, device=processor.device, **plan)
         log.info("%d training slices live on the device, %.1f GB", len(rows), resident_bytes(cache, len(rows)) / _GB)
-        return loader
-    return TrainingLoader(
-        cache,
-        rows,
-        build_augmenter(config.augment),
-        batch_size=settings.batch_size,
-        other_per_tumour=settings.other_per_tumour,
-        seed=config.seed,
-        workers=settings.loader_workers,
-        rank=rank,
-        world=world,
-    )
+        return resident
+    return TrainingLoader(cache, rows, build_augmenter(config.augment), **plan)
 
 
 def _on_device(slices: str, n_bytes: int, device: torch.device) -> bool:

@@ -1,11 +1,9 @@
 """What a training tells while it runs: CSV files, TensorBoard, MLflow, and a bar on a terminal or lines elsewhere."""
 
 import contextlib
-import csv
-import io
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from wcr_med.files import explain_os_errors, write_text
+from wcr_med.files import explain_os_errors, write_csv
 from wcr_med.log_format import shows_bar
 from wcr_med.training.progress import Progress
 from wcr_med.training.tracking import MlflowLog, open_mlflow
@@ -157,18 +155,11 @@ def write_tables(folder: Path, progress: Progress) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    _write_table(folder / HISTORY_NAME, [asdict(row) for row in progress.history])
+    history = [asdict(row) for row in progress.history]
+    write_csv(folder / HISTORY_NAME, list(history[0]), history)
     if progress.terms[-1]:
         rows = [{"epoch": number, **terms} for number, terms in enumerate(progress.terms, start=1)]
-        _write_table(folder / TERMS_NAME, rows)
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+        write_csv(folder / TERMS_NAME, list(rows[0]), rows)
 
 
 def _line(progress: Progress, n_epochs: int) -> str:

@@ -3,19 +3,18 @@
 Shape suffixes: N slices, C channels, h and w rows and columns of the network's grid.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from wcr_med.augment import Augmentation, noise_bank
 from wcr_med.config import AugmentConfig
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, end_processes, leave_signals_to_the_training
+from wcr_med.data.dataset import Batch, Draw, EpochLoader, Plan
 from wcr_med.training.augment_on_device import ChangeBatch, apply_changes, batch_changes
 
 Array = npt.NDArray[Any]
@@ -28,7 +27,7 @@ def resident_bytes(cache: SliceCache, n_slices: int) -> int:
     return n_slices * (cache.images_NChw[0].nbytes + cache.masks_Nhw[0].nbytes) if n_slices else 0
 
 
-class ResidentLoader:
+class ResidentLoader(EpochLoader):
     """Batches of an epoch, on the device: `for image_NChw, mask_N1hw in loader.epoch(3)`.
 
     The slices, their order and their changes are those of `TrainingLoader`; images differ by how the device
@@ -38,28 +37,13 @@ class ResidentLoader:
         cache: prepared slices; those of `rows` are copied to the device.
         rows: the training rows.
         augment: what is drawn.
-        batch_size: slices a batch, all processes of the training together.
-        other_per_tumour: see `wcr_med.data.dataset.balanced_rows`.
-        seed: of the run.
         device: where the slices live.
-        workers: processes that draw the changes; 0 for none but this one. It does not change what comes out.
-        rank: which process of the training this is, from 0.
-        world: how many processes train together.
+        plan: `batch_size`, `other_per_tumour`, `seed`, `workers`, `rank` and `world` of `EpochLoader`; workers draw the
+            changes.
     """
 
     def __init__(
-        self,
-        cache: SliceCache,
-        rows: Array,
-        augment: AugmentConfig,
-        *,
-        batch_size: int,
-        other_per_tumour: float,
-        seed: int,
-        device: torch.device,
-        workers: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        self, cache: SliceCache, rows: Array, augment: AugmentConfig, *, device: torch.device, **plan: Unpack[Plan]
     ) -> None:
         self._device = device
         self._images_NhwC, self._masks_Nhw = _copy(cache, rows, device)
@@ -67,41 +51,11 @@ class ResidentLoader:
         self._noise = None
         if augment.enabled and augment.noise > 0:
             self._noise = torch.from_numpy(noise_bank(int(np.prod(shape_hwC)))).to(device)
-        self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
-        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world)
-        self._loader = DataLoader(
-            _Drawn(rows, augment, shape_hwC),
-            batch_sampler=self._batches,
-            collate_fn=_as_it_is,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=leave_signals_to_the_training,
-            pin_memory=device.type == "cuda",
-            # The loader draws a number from a generator at each pass; its own keeps that away from the run's.
-            generator=torch.Generator(),
-        )
+        drawn = _Drawn(rows, augment, shape_hwC)
+        super().__init__(drawn, _as_it_is, cache, rows, pin_memory=device.type == "cuda", **plan)
 
-    def __len__(self) -> int:
-        """Batches of an epoch; the same in every epoch."""
-        return len(self._batches)
-
-    def epoch(self, number: int, *, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of one epoch, from 0: image float32 (N, C, h, w), mask float32 (N, 1, h, w).
-
-        Args:
-            number: of the epoch.
-            first_step: batches that are skipped: an interrupted epoch has had them.
-        """
-        self._plan.set_epoch(number)
-        self._batches.first_step = first_step
-        for drawn in self._loader:
-            yield self._batch(drawn)
-
-    def close(self) -> None:
-        """End the loader's processes."""
-        end_processes(self._loader)
-
-    def _batch(self, drawn: "_DrawnBatch") -> tuple[Tensor, Tensor]:
+    def _batch(self, made: Any) -> Batch:
+        drawn: _DrawnBatch = made
         places_N = drawn.places_N.to(self._device, non_blocking=True)
         # Slices lie channels last, so what is gathered has the layout that convolutions want.
         images_NChw = self._images_NhwC[places_N].permute(0, 3, 1, 2).float()

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wcr_med.documents import flatten
 from wcr_med.errors import Stopped, UserError
 from wcr_med.files import explain_os_errors, read_json, write_json
 from wcr_med.training.progress import Progress
@@ -200,16 +201,13 @@ def open_mlflow(
         tracker.close(status)
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat(config: Mapping[str, Any]) -> dict[str, str]:
     """The leaves of a nested mapping by dotted names, as text; what is no text is written as JSON."""
-    leaves: dict[str, str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            leaves |= flat(value, f"{prefix}{name}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, default=str)
-            leaves[f"{prefix}{name}"] = text[:_LONGEST_VALUE]
-    return leaves
+    texts = (
+        (name, value if isinstance(value, str) else json.dumps(value, default=str))
+        for name, value in flatten(config).items()
+    )
+    return {name: text[:_LONGEST_VALUE] for name, text in texts}
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:

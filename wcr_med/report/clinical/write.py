@@ -10,7 +10,7 @@ from typing import Any
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation.stored import mask_path
-from wcr_med.evaluation.tables import LESION_COLUMNS, lesion_records, patient_record, write_csv
+from wcr_med.evaluation.tables import LESION_COLUMNS, lesion_records, patient_record, write_records
 from wcr_med.files import explain_os_errors, write_json, write_text
 from wcr_med.report.analysis.analyse import analyse
 from wcr_med.report.clinical.card import model_card
@@ -56,8 +56,8 @@ def write_report(inputs: ReportInputs, folder: Path) -> Path:
         _copy_masks(inputs, stage / "masks")
         write_json(stage / "metrics.json", analysis.to_dict())
         write_json(stage / "model_card.json", model_card(inputs, analysis).to_dict())
-        write_csv(stage / "per_patient.csv", _patient_lines(inputs))
-        write_csv(stage / "per_lesion.csv", _lesion_lines(inputs), columns=("network", *LESION_COLUMNS))
+        write_records(stage / "per_patient.csv", _patient_lines(inputs))
+        write_records(stage / "per_lesion.csv", _lesion_lines(inputs), columns=("network", *LESION_COLUMNS))
         write_text(stage / PAGE, page)
     return folder / PAGE
 
