@@ -1,16 +1,17 @@
 """The `wcr-med` command: thin, and lazy, so that `infer` starts without torch."""
 
-import json
 import logging
 import shlex
 import signal
 import sys
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from wcr_med.cli_data import data_app
+from wcr_med.cli_options import ConfigOption, DryRunOption, ModelOption, OutOption, SetOption
+from wcr_med.cli_results import compare, report
 from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
@@ -25,26 +26,7 @@ app = typer.Typer(
     " ship a small ONNX file.\n\n"
     "For research use only; not a medical device.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make a phantom, or audit a folder of images.")
 app.add_typer(data_app, name="data")
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="YAML file of the run; default: the config.yaml saved in --out.", show_default=False
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, e.g. training.epochs=5. May be repeated."),
-]
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Run folder: everything is read from and written to it.")]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the resolved configuration and the plan, do nothing.")
-]
-ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a network in the run folder: dense, pruned-90, ...")
-]
 
 
 @app.callback()
@@ -302,102 +284,8 @@ def export(
     typer.echo(export_stage(workspace, model, standalone=standalone, quantised=int8))
 
 
-@app.command()
-def compare(
-    out: OutOption,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            "-c",
-            help="YAML file of the comparison; default: the config.yaml saved in --out.",
-            show_default=False,
-        ),
-    ] = None,
-    assignments: SetOption = None,
-    max_trials: Annotated[
-        int | None, typer.Option(min=1, help="Train and score at most this many cells.", show_default=False)
-    ] = None,
-    minutes: Annotated[
-        float | None, typer.Option(min=0, help="Begin no new cell after this time.", show_default=False)
-    ] = None,
-    table: Annotated[
-        bool, typer.Option("--table", help="Train nothing; make table and figures from what is there.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the methods and the plan, do nothing.")] = False,
-) -> None:
-    """Compare training methods fairly: methods x seeds x folds, one table with intervals.
-
-    Strengths are tuned on validation patients, with as many trials for every method. Each training is resumable; give
-    the same command several times, on one machine or many (study.storage), to share the work.
-
-    Example: wcr-med compare --config configs/compare_lgg.yaml --set run.data.root=/data/kaggle_3m --out runs/compare
-    """
-    from wcr_med.compare.config import load_compare_config
-    from wcr_med.compare.stage import compare_stage, plan_text
-
-    saved = out / "config.yaml"
-    if config is None and not saved.exists():
-        raise UserError(f"{out}: holds no config.yaml; give --config the first time")
-    comparison = load_compare_config(config or saved, assignments or ())
-    if dry_run:
-        typer.echo(plan_text(comparison))
-        return
-    command = shlex.join(["wcr-med", *sys.argv[1:]])
-    typer.echo(
-        compare_stage(comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command)
-    )
-
-
-@app.command()
-def report(
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(help="The run folder; with --compare two of them.", show_default=False),
-    ] = None,
-    compare_runs: Annotated[
-        bool, typer.Option("--compare", help="Set two runs side by side on the patients that both tested.")
-    ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="With --compare: the folder to write.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="With --compare: the network of each run; default: the one of its pruning.sparsity."),
-    ] = None,
-    assignments: SetOption = None,
-) -> None:
-    """Write the clinical-style report of a finished run into its folder: one page, tables, masks. Needs no network.
-
-    Sections report and card of the configuration may be changed with --set, and margin, worse_by, confidence and
-    resamples of evaluation; nothing is predicted.
-
-    Example: wcr-med report runs/lgg --set "card.intended_use=Research on pruning"
-
-    Example: wcr-med report --compare runs/a runs/b -o runs/a-against-b
-    """
-    folders = runs or []
-    if compare_runs:
-        from wcr_med.stages.side_by_side import side_by_side_stage
-
-        if len(folders) != 2 or out is None:
-            raise UserError("report --compare: give two run folders and --out for the result")
-        typer.echo(side_by_side_stage(folders[0], folders[1], out, model=model))
-        return
-    if len(folders) != 1:
-        raise UserError("report: give one run folder; or two of them with --compare")
-    if out is not None or model is not None:
-        raise UserError("--out and --model belong to --compare; the report of one run is written into its folder")
-    from wcr_med.stages.report import report_stage
-    from wcr_med.stages.workspace import open_workspace
-
-    if not (folders[0] / "config.yaml").is_file():
-        raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
-    workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
-    typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
-
-
+app.command()(compare)
+app.command()(report)
 app.command()(infer)
 app.command()(info)
 app.command()(bench)
@@ -419,52 +307,6 @@ def version() -> None:
     from wcr_med import __version__
 
     typer.echo(__version__)
-
-
-@data_app.command("make-phantom")
-def make_phantom(
-    root: Annotated[Path, typer.Argument(help="Folder to create, in kaggle_3m layout.")],
-    patients: Annotated[int, typer.Option(min=1, help="How many patients.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same phantom.")] = 0,
-) -> None:
-    """Write a made-up data set: brain-like volumes with lesions, in the layout of the LGG set."""
-    from wcr_med.data.phantom import make_phantom as write_phantom
-
-    if root.exists():
-        raise UserError(f"{root}: exists already; choose a new folder or remove it")
-    write_phantom(root, n_patients=patients, seed=seed)
-    typer.echo(f"{patients} patients written to {root}")
-
-
-@data_app.command("check")
-def check(
-    root: Annotated[Path | None, typer.Argument(help="Folder in kaggle_3m layout.")] = None,
-    config: ConfigOption = None,
-    assignments: SetOption = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Write the findings as JSON here.")] = None,
-) -> None:
-    """Audit a folder of images before anything is trained on it: a table, JSON, and exit code 1 if it has errors.
-
-    Give a kaggle_3m folder, or --config for any layout (its data section is used).
-    """
-    from wcr_med.config import DataConfig, load_config
-    from wcr_med.data.audit import audit
-    from wcr_med.files import write_json
-
-    if config is not None:
-        data = load_config(
-            config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])]
-        ).data
-    elif root is not None:
-        data = DataConfig(root=root)
-    else:
-        raise UserError("data check: give a folder, or --config")
-    report = audit(data, progress=True)
-    typer.echo(report.table())
-    if json_path is not None:
-        write_json(json_path, report.to_dict())
-    if not report.ok:
-        raise typer.Exit(1)
 
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C

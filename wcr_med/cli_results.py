@@ -1,0 +1,105 @@
+"""Commands that set results side by side, or write them up."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wcr_med.cli_options import OutOption, SetOption
+from wcr_med.errors import UserError
+
+
+def compare(
+    out: OutOption,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            help="YAML file of the comparison; default: the config.yaml saved in --out.",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: SetOption = None,
+    max_trials: Annotated[
+        int | None, typer.Option(min=1, help="Train and score at most this many cells.", show_default=False)
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Begin no new cell after this time.", show_default=False)
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Train nothing; make table and figures from what is there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the methods and the plan, do nothing.")] = False,
+) -> None:
+    """Compare training methods fairly: methods x seeds x folds, one table with intervals.
+
+    Strengths are tuned on validation patients, with as many trials for every method. Each training is resumable; give
+    the same command several times, on one machine or many (study.storage), to share the work.
+
+    Example: wcr-med compare --config configs/compare_lgg.yaml --set run.data.root=/data/kaggle_3m --out runs/compare
+    """
+    from wcr_med.compare.config import load_compare_config
+    from wcr_med.compare.stage import compare_stage, plan_text
+
+    saved = out / "config.yaml"
+    if config is None and not saved.exists():
+        raise UserError(f"{out}: holds no config.yaml; give --config the first time")
+    comparison = load_compare_config(config or saved, assignments or ())
+    if dry_run:
+        typer.echo(plan_text(comparison))
+        return
+    command = shlex.join(["wcr-med", *sys.argv[1:]])
+    typer.echo(
+        compare_stage(comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command)
+    )
+
+
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="The run folder; with --compare two of them.", show_default=False),
+    ] = None,
+    compare_runs: Annotated[
+        bool, typer.Option("--compare", help="Set two runs side by side on the patients that both tested.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="With --compare: the folder to write.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="With --compare: the network of each run; default: the one of its pruning.sparsity."),
+    ] = None,
+    assignments: SetOption = None,
+) -> None:
+    """Write the clinical-style report of a finished run into its folder: one page, tables, masks. Needs no network.
+
+    Sections report and card of the configuration may be changed with --set, and margin, worse_by, confidence and
+    resamples of evaluation; nothing is predicted.
+
+    Example: wcr-med report runs/lgg --set "card.intended_use=Research on pruning"
+
+    Example: wcr-med report --compare runs/a runs/b -o runs/a-against-b
+    """
+    folders = runs or []
+    if compare_runs:
+        from wcr_med.stages.side_by_side import side_by_side_stage
+
+        if len(folders) != 2 or out is None:
+            raise UserError("report --compare: give two run folders and --out for the result")
+        typer.echo(side_by_side_stage(folders[0], folders[1], out, model=model))
+        return
+    if len(folders) != 1:
+        raise UserError("report: give one run folder; or two of them with --compare")
+    if out is not None or model is not None:
+        raise UserError("--out and --model belong to --compare; the report of one run is written into its folder")
+    from wcr_med.stages.report import report_stage
+    from wcr_med.stages.workspace import open_workspace
+
+    if not (folders[0] / "config.yaml").is_file():
+        raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
+    workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
+    typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
