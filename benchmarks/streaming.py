@@ -1,9 +1,11 @@
 """Slices from a cache larger than memory: what preparing costs, whether the training step waits, what memory it takes.
 
     python benchmarks/streaming.py                                  # 24 volumes of 155 slices, 0.7 GB on the disk
-    python benchmarks/streaming.py --volumes 1251 --data-limit-gib 4  # the size of BraTS: 35 GB, hours to prepare
+    python benchmarks/streaming.py --volumes 1251 --prepared 12      # the size of BraTS: 35 GB, minutes
+    python benchmarks/streaming.py --volumes 1251 --data-limit-gib 4  # the same, each volume prepared: hours
 
-One made-up patient stands for all, through hard links, so only the cache takes room on the disk. The files of the cache
+One made-up patient stands for all, through hard links, so only the cache takes room on the disk; with --prepared that
+many volumes are prepared, and the others take over the slices of the last. The files of the cache
 are dropped from the page cache before anything is read, and an epoch reads a slice once: every read is as cold as in a
 set that memory does not hold, whatever the machine has. --data-limit-gib bounds the anonymous memory of every process
 (RLIMIT_DATA); below the size of the cache it shows that nothing holds the slices. To bound the page cache too, run the
@@ -32,7 +34,9 @@ from torch import Tensor
 
 from wcr_med.augment import build_augmenter
 from wcr_med.config import Config, DataConfig, load_config
+from wcr_med.data import cache as cache_module
 from wcr_med.data.cache import SliceCache, prepare_cache
+from wcr_med.data.cache_files import PatientSlices
 from wcr_med.data.dataset import TrainingLoader
 from wcr_med.data.index import PatientEntry, index_patients
 from wcr_med.data.phantom import make_phantom
@@ -57,6 +61,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, default=Path("configs/lgg_small.yaml"))
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="assignments")
     parser.add_argument("--volumes", type=int, default=24)
+    parser.add_argument("--prepared", type=int, help="volumes that are prepared, the first ones; all by default")
     parser.add_argument("--slices", type=int, default=155, help="of a volume")
     parser.add_argument("--size", type=int, default=160, help="rows and columns of the network's grid")
     parser.add_argument("--batches", type=int, default=6, help="batches a turn")
@@ -74,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         entries = _entries(Path(folder) / "kaggle_3m", options.volumes, options.slices)
         settings = PreprocessSettings(height=options.size, width=options.size)
-        cache = _prepare(entries, settings, Path(folder))
+        cache = _prepare(entries, settings, Path(folder), options.prepared or len(entries))
         with processor_settings(config.training.threads):
             return _measure(config, cache, options.batches, options.turns)
 
@@ -91,7 +96,9 @@ def _entries(root: Path, n_volumes: int, n_slices: int) -> Sequence[PatientEntry
     return index_patients(DataConfig(root=root))
 
 
-def _prepare(entries: Sequence[PatientEntry], settings: PreprocessSettings, folder: Path) -> SliceCache:
+def _prepare(
+    entries: Sequence[PatientEntry], settings: PreprocessSettings, folder: Path, n_prepared: int
+) -> SliceCache:
     cores = available_cores()
     for workers in dict.fromkeys((1, cores)):
         few = entries[: min(len(entries), 2 * cores)]
@@ -99,16 +106,36 @@ def _prepare(entries: Sequence[PatientEntry], settings: PreprocessSettings, fold
         n_slices = len(prepare_cache(few, settings, folder / f"by-{workers}", workers=workers, progress=False))
         seconds = time.perf_counter() - started
         print(f"preparing, {workers:2} thread(s)   {1000 * seconds / n_slices:8.2f} ms a slice")
-    with _peak() as peak:
+    with _peak() as peak, _preparing_only(entries[:n_prepared]):
         started = time.perf_counter()
         cache = prepare_cache(entries, settings, folder / "all", workers=cores, progress=True)
         seconds = time.perf_counter() - started
     n_bytes = cache.images_NChw.nbytes + cache.masks_Nhw.nbytes
     print(
-        f"preparing all, {cores:2} thread(s) {1000 * seconds / len(cache):6.2f} ms a slice: {len(cache)} slices, "
+        f"preparing {n_prepared} of {len(entries)} volumes, {seconds:.0f} s: {len(cache)} slices, "
         f"{n_bytes / 1e9:.2f} GB, anonymous memory at most {peak[0] / 1e9:.2f} GB"
     )
     return cache
+
+
+@contextlib.contextmanager
+def _preparing_only(entries: Sequence[PatientEntry]) -> Iterator[None]:
+    """Within the block, other patients have the slices of the last of these: all are one patient."""
+    prepare_patient, known = cache_module._prepare_patient, {entry.patient_id for entry in entries}
+    made: PatientSlices | None = None
+
+    def prepare(entry: PatientEntry, settings: PreprocessSettings) -> PatientSlices:
+        nonlocal made
+        if entry.patient_id in known or made is None:
+            made = prepare_patient(entry, settings)
+            return made
+        return replace(made, patient_id=entry.patient_id)
+
+    cache_module._prepare_patient = prepare
+    try:
+        yield
+    finally:
+        cache_module._prepare_patient = prepare_patient
 
 
 def _measure(config: Config, cache: SliceCache, n_batches: int, n_turns: int) -> int:
