@@ -18,8 +18,8 @@ import numpy as np
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import ModelMetadata
+from wcr_med.onnx_file import read_contents
 from wcr_med.runtime import Segmenter
-from wcr_med.runtime.onnx_file import read_contents
 from wcr_med.volumes.images import read_images
 from wcr_med.volumes.nifti import read_nifti
 

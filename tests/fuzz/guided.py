@@ -12,10 +12,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["wcr_med.runtime.onnx_file", "wcr_med.model_metadata"]):
+with atheris.instrument_imports(include=["wcr_med.onnx_file", "wcr_med.model_metadata"]):
     from wcr_med.errors import UserError
     from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
-    from wcr_med.runtime.onnx_file import read_contents, require_openable
+    from wcr_med.onnx_file import read_contents, require_openable
 
 _PATH = Path(tempfile.mkdtemp()) / "m.onnx"
 

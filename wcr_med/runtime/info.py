@@ -8,7 +8,7 @@ from wcr_med import native
 from wcr_med.errors import UserError
 from wcr_med.model_layers import LAYERS_KEY, Layer, layers_from_json
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, TASK, ModelMetadata
-from wcr_med.runtime.onnx_file import ModelContents, read_contents, require_openable
+from wcr_med.onnx_file import ModelContents, read_contents, require_openable
 
 Kind = Literal["portable", "accelerated", "standalone", "unknown"]
 

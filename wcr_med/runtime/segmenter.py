@@ -11,8 +11,8 @@ import onnxruntime
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.native.sessions import ORT_ERRORS, reason
+from wcr_med.onnx_file import read_contents, require_openable
 from wcr_med.preprocess import Survey, binarise, predict_batches, survey
-from wcr_med.runtime.onnx_file import read_contents, require_openable
 from wcr_med.runtime.result import Result, checked_spacing
 from wcr_med.runtime.session import open_checked
 

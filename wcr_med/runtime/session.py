@@ -8,13 +8,13 @@ import onnxruntime
 from wcr_med import native
 from wcr_med.errors import UserError
 from wcr_med.native.sessions import ORT_ERRORS, reason, register, session_options
-from wcr_med.runtime.onnx_file import read_contents, require_openable
+from wcr_med.onnx_file import read_contents, require_openable
 
 
 def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
     """Open a model file for the CPU, with all of ONNX Runtime's optimisations.
 
-    What the file holds is read and checked before ONNX Runtime gets it; see `wcr_med.runtime.onnx_file`. Portable
+    What the file holds is read and checked before ONNX Runtime gets it; see `wcr_med.onnx_file`. Portable
     files need nothing but ONNX Runtime. Accelerated ones (`*.accelerated.onnx`) also need the accelerator, which is
     registered here.
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.runtime.onnx_file.hostile import HOSTILE
 from wcr_med.errors import UserError
+from wcr_med.onnx_file import read_contents
 from wcr_med.runtime import Segmenter, segmenter
-from wcr_med.runtime.onnx_file import read_contents
 
 _COMMAND = "from wcr_med.cli import main; main()"
 _OPEN_ALL = """

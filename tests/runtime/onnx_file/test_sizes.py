@@ -13,10 +13,10 @@ from tests.exported import open_session, tiny_network
 from wcr_med.config import ModelConfig
 from wcr_med.export.export import build_graph
 from wcr_med.models import build_model
+from wcr_med.onnx_file import read_contents, require_openable
+from wcr_med.onnx_file.budget import Needs, needs
+from wcr_med.onnx_file.shapes import RULES, Call
 from wcr_med.preprocess import PreprocessSettings
-from wcr_med.runtime.onnx_file import read_contents, require_openable
-from wcr_med.runtime.onnx_file.budget import Needs, needs
-from wcr_med.runtime.onnx_file.shapes import RULES, Call
 
 _TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
 

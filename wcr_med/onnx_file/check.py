@@ -5,9 +5,9 @@ from pathlib import Path
 
 from wcr_med import native
 from wcr_med.errors import UserError
-from wcr_med.runtime.onnx_file.budget import TooLargeError, needs
-from wcr_med.runtime.onnx_file.contents import ModelContents, Shape, Tensor
-from wcr_med.runtime.onnx_file.shapes import RULES
+from wcr_med.onnx_file.budget import TooLargeError, needs
+from wcr_med.onnx_file.contents import ModelContents, Shape, Tensor
+from wcr_med.onnx_file.shapes import RULES
 
 IR_VERSIONS = range(7, 13)
 """Of ONNX's file format. `wcr-med export` writes 10."""
@@ -31,7 +31,7 @@ def require_openable(contents: ModelContents, inputs: Mapping[str, Shape | None]
     Raises:
         UserError: a standalone file, data in other files, functions, inner graphs or training graphs, another version
             of the format or the operators, operators that are not ours, constants that hold less than they declare, or
-            more memory needed than the limits (see `wcr_med.runtime.onnx_file.budget`).
+            more memory needed than the limits (see `wcr_med.onnx_file.budget`).
     """
     path = contents.path
     if contents.is_standalone:

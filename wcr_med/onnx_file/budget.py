@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wcr_med import native
-from wcr_med.runtime.onnx_file.contents import ModelContents, Node, Shape, Tensor
-from wcr_med.runtime.onnx_file.shapes import RULES, Call, Dims, UnknownSizeError, result_values
+from wcr_med.onnx_file.contents import ModelContents, Node, Shape, Tensor
+from wcr_med.onnx_file.shapes import RULES, Call, Dims, UnknownSizeError, result_values
 
 MAX_TENSOR_ELEMENTS = 2**27
 """Of one constant or of what follows from constants: 512 MB as float32."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from wcr_med.runtime.onnx_file.contents import MAX_KNOWN_VALUES, Node, Tensor
+from wcr_med.onnx_file.contents import MAX_KNOWN_VALUES, Node, Tensor
 
 Dims: TypeAlias = tuple[int, ...]
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wcr_med.errors import UserError
-from wcr_med.runtime.onnx_file.contents import MAX_KNOWN_VALUES, AttributeValue, ModelContents, Node, Shape, Tensor
-from wcr_med.runtime.onnx_file.wire import DamagedError, Meter, fields, signed, varints
+from wcr_med.onnx_file.contents import MAX_KNOWN_VALUES, AttributeValue, ModelContents, Node, Shape, Tensor
+from wcr_med.onnx_file.wire import DamagedError, Meter, fields, signed, varints
 
 MAX_FILE_BYTES = 512 * 2**20
 """Of a file that is read at all: 134 million float32 weights, kept dense."""
