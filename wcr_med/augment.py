@@ -113,7 +113,7 @@ class Augmentation:
     def apply(self, image_hwC: Array, mask_hw: Array, change: Change) -> tuple[Array, Array]:
         """Image and mask, changed; new arrays but for a mask that nothing moves."""
         # Air is the lowest value and, after normalisation, not zero: shift it to zero, which moves in from outside.
-        air_C = image_hwC[::AIR_STRIDE, ::AIR_STRIDE].min(axis=(0, 1))
+        air_C = image_hwC[::AIR_STRIDE].min(axis=0)[::AIR_STRIDE].min(axis=0)
         image_hwC = _per_channel(np.subtract, image_hwC, air_C, np.empty_like(image_hwC))
         if change.control_kk2 is not None:
             image_hwC, mask_hw = _warp(image_hwC, mask_hw, _sources(change.control_kk2, mask_hw.shape))
