@@ -12,12 +12,20 @@ from dataclasses import dataclass
 from wcr_med import native
 from wcr_med.onnx_file.contents import ModelContents, Node, Shape, Tensor
 from wcr_med.onnx_file.shapes import RULES, Call, Dims, UnknownSizeError, result_values
+from wcr_med.onnx_file.types import bytes_of_type, result_bytes
 
 MAX_TENSOR_ELEMENTS = 2**27
 """Of one constant or of what follows from constants: 512 MB as float32."""
 
-MAX_CONSTANT_ELEMENTS = 2**28
-"""Of all of those together; a kernel that is stored sparse counts about six times, for the steps of its decoding."""
+MAX_CONSTANT_BYTES = 2**30
+"""Of all of those together, in any file. A kernel that is stored sparse counts about five times, for the steps of its
+decoding: ONNX Runtime keeps them until the last kernel is done. Loading networks of 30 to 70 million weights took 0.8
+to 1.3 times what is counted, and 1.9 times where all is dense: it keeps a copy of kernels in an order of its own."""
+
+MAX_CONSTANT_BYTES_OF_LARGE_FILES = 2**31
+"""The same where the file holds enough for it to be weights; see `constant_limit`."""
+
+_BYTES_A_FILE_BYTE = 256  # kernels with one weight in a hundred make as many while they are decoded
 
 MAX_LIVE_ELEMENTS = 2**29
 """That a slice needs at the same time on its way through the network: 2 GB as float32."""
@@ -38,12 +46,17 @@ class Needs:
     """What a network takes.
 
     Attributes:
-        constant_elements: of all constants and of what follows from them, by upper bounds.
+        constant_bytes: of all constants and of what follows from them, by upper bounds.
         live_elements: the most that a slice needs at the same time; what comes out of fused networks is not counted.
     """
 
-    constant_elements: int
+    constant_bytes: int
     live_elements: int
+
+
+def constant_limit(size_bytes: int) -> int:
+    """How many bytes constants may take in a file of that size: a small file cannot ask for more than it could need."""
+    return max(MAX_CONSTANT_BYTES, min(_BYTES_A_FILE_BYTE * size_bytes, MAX_CONSTANT_BYTES_OF_LARGE_FILES))
 
 
 def needs(contents: ModelContents, inputs: Mapping[str, Shape | None]) -> Needs:
@@ -57,7 +70,7 @@ def needs(contents: ModelContents, inputs: Mapping[str, Shape | None]) -> Needs:
     Raises:
         TooLargeError: more than a limit of this module, or how much cannot be told.
     """
-    walk = _Walk(contents)
+    walk = _Walk(constant_limit(contents.size_bytes))
     for tensor in contents.initializers:
         walk.hold(tensor.name, tensor)
     for name, shape in inputs.items():
@@ -73,17 +86,19 @@ def needs(contents: ModelContents, inputs: Mapping[str, Shape | None]) -> Needs:
                 live -= walk.n_elements(name)
         if most > MAX_LIVE_ELEMENTS:
             raise TooLargeError(f"{node.op_type} {_shown(node)} makes a slice need {most} numbers at the same time")
-    return Needs(constant_elements=walk.constant_elements, live_elements=most)
+    return Needs(constant_bytes=walk.constant_bytes, live_elements=most)
 
 
 class _Walk:
     """The sizes of all values, node after node."""
 
-    def __init__(self, contents: ModelContents) -> None:
+    def __init__(self, most_constant_bytes: int) -> None:
         self.shapes: dict[str, Dims | None] = {}
         self.values: dict[str, tuple[float, ...] | None] = {}
         self.constants: set[str] = set()
-        self.constant_elements = 0
+        self.widths: dict[str, int] = {}  # bytes a number, of constants alone
+        self.most_constant_bytes = most_constant_bytes
+        self.constant_bytes = 0
         self.multiplications = 0
 
     def n_elements(self, name: str) -> int:
@@ -92,7 +107,7 @@ class _Walk:
 
     def hold(self, name: str, tensor: Tensor) -> None:
         self.values[name] = tensor.values
-        self._constant(name, tensor.dims)
+        self._constant(name, tensor.dims, bytes_of_type(tensor.data_type), times=2 if tensor.sparse else 1)
 
     def run(self, node: Node) -> int:
         """Place a node's results; how many numbers of them depend on the image."""
@@ -106,7 +121,8 @@ class _Walk:
             raise TooLargeError(f"{node.op_type} {_shown(node)} takes constants alone, and would run while loading")
         for name in outputs:
             if of_constants and shape is not None:
-                self._constant(name, shape)
+                width = result_bytes(node, [self.widths.get(wish, 0) for wish in node.inputs])
+                self._constant(name, shape, width, times=2 if _holds_sparse(node) else 1)
             else:
                 self.shapes[name] = shape
         if shape is not None and of_constants and node.op_type in ("MatMul", "Gemm", "MatMulInteger"):
@@ -134,13 +150,17 @@ class _Walk:
             self.values[name] = found
         return shape
 
-    def _constant(self, name: str, shape: Dims) -> None:
+    def _constant(self, name: str, shape: Dims, width: int, *, times: int = 1) -> None:
+        """Count a constant, `times` over: ONNX Runtime keeps a sparse one twice, once with its zeros."""
         n_elements = math.prod(shape)
-        self.constant_elements += n_elements
-        if max((n_elements, *shape)) > MAX_TENSOR_ELEMENTS or self.constant_elements > MAX_CONSTANT_ELEMENTS:
-            what = f"the constant {name[:60]!r} has {_count(n_elements)} numbers"
-            raise TooLargeError(f"{what}, and all have {_count(self.constant_elements)} so far")
+        self.constant_bytes += n_elements * width * times
+        if max((n_elements, *shape)) > MAX_TENSOR_ELEMENTS or self.constant_bytes > self.most_constant_bytes:
+            raise TooLargeError(
+                f"the constant {name[:60]!r} has {_count(n_elements)} numbers, of at most {MAX_TENSOR_ELEMENTS}, and "
+                f"all so far take {_count(self.constant_bytes)} bytes, of at most {self.most_constant_bytes}"
+            )
         self.shapes[name] = shape
+        self.widths[name] = width
         self.constants.add(name)
 
     def _multiply(self, node: Node, shape: Dims) -> None:
@@ -148,6 +168,10 @@ class _Walk:
         self.multiplications += math.prod(shape) * max(left[-1], left[0] if node.op_type == "Gemm" else 1)
         if self.multiplications > MAX_MULTIPLICATIONS:
             raise TooLargeError(f"constants are multiplied {_count(self.multiplications)} times while loading")
+
+
+def _holds_sparse(node: Node) -> bool:
+    return any(isinstance(value, Tensor) and value.sparse for value in node.attributes.values())
 
 
 def _of_one_slice(shape: Shape | None) -> Dims | None:

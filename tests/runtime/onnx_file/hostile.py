@@ -150,6 +150,14 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "less than declared": (less_than_declared, "declares 4294967296 numbers and holds"),
     "sparse initializer": (sparse_initializer, _MEMORY),
     "sparse constant": (one("Constant", [], sparse_value=sparse(GIGA, 4)), _MEMORY),
+    "two sparse constants": (
+        beside([helper.make_node("Constant", [], [name], sparse_value=sparse(GIGA // 8)) for name in ("y", "z")]),
+        _MEMORY,
+    ),
+    "wide numbers": (
+        one("ConstantOfShape", ["n"], ints("n", GIGA // 8), value=numpy_helper.from_array(np.zeros(1, np.float64))),
+        _MEMORY,
+    ),
     "fill": (one("ConstantOfShape", ["n"], ints("n", GIGA, GIGA)), _MEMORY),
     "expand": (one("Expand", ["o", "n"], ones("o", 1), ints("n", GIGA)), _MEMORY),
     "tile": (one("Tile", ["o", "n"], ones("o", 8), ints("n", GIGA)), _MEMORY),
