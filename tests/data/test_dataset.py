@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wcr_med.augment import build_augmenter
 from wcr_med.config import AugmentConfig
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import Draw, EpochPlan, SliceDataset, TrainingLoader, balanced_rows
+from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, SliceDataset, TrainingLoader, balanced_rows
 from wcr_med.errors import UserError
 
 
@@ -176,3 +176,26 @@ def test_closing_ends_the_processes_although_an_exception_still_holds_the_batche
     assert not any(process.is_alive() for process in mine)
     loader.close()
     assert kept.traceback  # until here its frames held the iterator, so torch had not ended them
+
+
+@pytest.mark.parametrize("first_step", [0, 2, 3, 4])
+def test_each_batch_is_announced_while_the_one_before_is_used(first_step: int) -> None:
+    cache = _cache(7, 0)
+    plan = EpochPlan(cache, np.arange(7), other_per_tumour=1, seed=0)
+    whole = list(BatchPlan(plan, batch_size=2))
+    announced: list[list[Draw]] = []
+    batches = BatchPlan(plan, batch_size=2, announce=announced.append)
+    batches.first_step = first_step
+    used = []
+    for batch in batches:
+        used.append(batch)
+        assert announced == whole[first_step : first_step + len(used) + 1]
+    assert used == whole[first_step:]
+
+
+def test_the_loader_asks_for_the_rows_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(SliceCache, "will_need", lambda _self, rows: asked.extend(rows))
+    loader = TrainingLoader(_cache(5, 0), np.arange(5), None, batch_size=2, other_per_tumour=1, seed=0)
+    assert len(list(loader.epoch(0))) == 3
+    assert sorted(asked) == [0, 1, 2, 3, 4]

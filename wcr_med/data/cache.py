@@ -23,6 +23,7 @@ from wcr_med import preprocess
 from wcr_med.data.cache_files import GrowingCache, PatientSlices, read_cache_files
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.data.parallel import alone, map_ahead
+from wcr_med.data.read_ahead import will_need
 from wcr_med.errors import UserError
 from wcr_med.files import explain_os_errors, sha256_of_file, sha256_of_json
 from wcr_med.preprocess import PreprocessSettings, normalise, prepare, prepare_mask
@@ -93,6 +94,11 @@ class SliceCache:
         return np.concatenate(
             [np.empty(0, dtype=np.int64), *(np.array(self._rows[patient_id]) for patient_id in wanted)]
         )
+
+    def will_need(self, rows: Sequence[int]) -> None:
+        """Have the system fetch these rows from the disk while something else is done; only a hint."""
+        will_need(self.images_NChw, rows)
+        will_need(self.masks_Nhw, rows)
 
 
 def prepare_cache(

@@ -110,13 +110,23 @@ class BatchPlan(Sampler[list[Draw]]):
         batch_size: slices a batch, all processes together.
         rank: of this process, from 0.
         world: processes in all.
+        announce: is given each batch while the one before it is still to be used; `None`: nobody wants to know.
     """
 
-    def __init__(self, plan: EpochPlan, *, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        plan: EpochPlan,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        announce: Callable[[list[Draw]], None] | None = None,
+    ) -> None:
         self._plan = plan
         self._batch_size = batch_size
         self._rank = rank
         self._world = world
+        self._announce = announce or (lambda _draws: None)
         self.first_step = 0
 
     def __len__(self) -> int:
@@ -124,11 +134,21 @@ class BatchPlan(Sampler[list[Draw]]):
         return -(-len(self._plan) // self._batch_size)
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for step in range(self.first_step, len(self)):
-            begin, end = step * self._batch_size, min(len(self._plan), (step + 1) * self._batch_size)
-            share, more = divmod(end - begin, self._world)
-            start = begin + self._rank * share + min(self._rank, more)
-            yield self._plan.part(slice(start, start + share + (self._rank < more)))
+        batches = (self._batch(step) for step in range(self.first_step, len(self)))
+        if (batch := next(batches, None)) is None:
+            return
+        self._announce(batch)
+        for following in batches:
+            self._announce(following)
+            yield batch
+            batch = following
+        yield batch
+
+    def _batch(self, step: int) -> list[Draw]:
+        begin, end = step * self._batch_size, min(len(self._plan), (step + 1) * self._batch_size)
+        share, more = divmod(end - begin, self._world)
+        start = begin + self._rank * share + min(self._rank, more)
+        return self._plan.part(slice(start, start + share + (self._rank < more)))
 
 
 class SliceDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -187,6 +207,7 @@ class EpochLoader:
         other_per_tumour: see `balanced_rows`.
         seed: of the run.
         pin_memory: whether batches come in memory that a CUDA device reads by itself.
+        read_ahead: whether the rows of a batch are fetched from the disk while the one before is used.
         workers: loader processes; 0 for none but this one. It does not change what comes out.
         rank: which process of the training this is, from 0.
         world: how many processes train together.
@@ -203,12 +224,14 @@ class EpochLoader:
         other_per_tumour: float,
         seed: int,
         pin_memory: bool,
+        read_ahead: bool,
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
-        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world)
+        announce = partial(_fetch, cache) if read_ahead else None
+        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world, announce=announce)
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._batches,
@@ -266,8 +289,13 @@ class TrainingLoader(EpochLoader):
             cache,
             rows,
             pin_memory=torch.cuda.is_available(),
+            read_ahead=True,
             **plan,
         )
+
+
+def _fetch(cache: SliceCache, draws: list[Draw]) -> None:
+    cache.will_need([draw.row for draw in draws])
 
 
 def _collate(items: list[Batch], *, shape_Chw: tuple[int, ...]) -> Batch:

@@ -52,7 +52,7 @@ class ResidentLoader(EpochLoader):
         if augment.enabled and augment.noise > 0:
             self._noise = torch.from_numpy(noise_bank(int(np.prod(shape_hwC)))).to(device)
         drawn = _Drawn(rows, augment, shape_hwC)
-        super().__init__(drawn, _as_it_is, cache, rows, pin_memory=device.type == "cuda", **plan)
+        super().__init__(drawn, _as_it_is, cache, rows, pin_memory=device.type == "cuda", read_ahead=False, **plan)
 
     def _batch(self, made: Any) -> Batch:
         drawn: _DrawnBatch = made
