@@ -78,6 +78,12 @@ class ModelMetadata:
         document["preprocess"] = self.preprocess.to_dict()
         return json.dumps(document, allow_nan=False, ensure_ascii=False)
 
+    @property
+    def slice_inputs(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the graph's inputs for one slice, by name."""
+        shapes = ((1, self.in_channels, self.preprocess.height, self.preprocess.width), *[(self.in_channels,)] * 2)
+        return dict(zip(INPUTS, shapes, strict=True))
+
     @classmethod
     def from_json(cls, text: str | None, *, source: str) -> "ModelMetadata":
         """Read what `to_json` wrote.

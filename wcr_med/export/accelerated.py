@@ -16,6 +16,7 @@ from wcr_med.errors import UserError
 from wcr_med.export.accelerate import Acceleration, accelerate
 from wcr_med.export.export import ExportResult
 from wcr_med.export.layers import write_layers_of_accelerated
+from wcr_med.export.loadable import require_loadable
 from wcr_med.export.parity import ParityReport, choose_slices, parity
 from wcr_med.export.partition import KernelEncoder
 from wcr_med.export.sessions import require_accelerator
@@ -72,8 +73,8 @@ def export_accelerated(
         out_path: the file to write; an older one stays if anything fails.
 
     Raises:
-        UserError: the accelerator is absent, there are no volumes, the answers differ by more than the tolerances, or
-            a full disk. Nothing is left behind.
+        UserError: the accelerator is absent, there are no volumes, the runtime would refuse the file, the answers
+            differ by more than the tolerances, or a full disk. Nothing is left behind.
     """
     require_accelerator()
     volumes = iter(parity_volumes)
@@ -98,6 +99,7 @@ def export_accelerated(
             stored = store(acceleration.model, config.storage, config.values)
             write_layers_of_accelerated(stored.model, stored.tensors, portable.tensors)
             onnx.save(stored.model, temporary)
+            require_loadable(temporary, portable.metadata, target=out_path)
             report = parity(
                 portable.path,
                 temporary,

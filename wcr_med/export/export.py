@@ -13,6 +13,7 @@ from wcr_med.config import ExportConfig
 from wcr_med.export import channels
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.layers import write_layers
+from wcr_med.export.loadable import require_loadable
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
@@ -151,7 +152,8 @@ def export_model(
     """Write a network as one ONNX file, once it has been shown to answer as PyTorch does.
 
     The file holds preprocessing, network and metadata, and plain ONNX Runtime loads it. It is written beside its final
-    name first, checked by ONNX and loaded and run by ONNX Runtime; only a file within the tolerances takes the name.
+    name first, checked by ONNX and as the runtime does before it opens a file, and loaded and run by ONNX Runtime; only
+    a file within the tolerances takes the name.
 
     Args:
         model: the network as trained or pruned, on the CPU. It is not changed.
@@ -162,7 +164,8 @@ def export_model(
         channel_files: for NIfTI with one file a channel: a file pattern for each, in the network's order.
 
     Raises:
-        UserError: no threshold, no volumes, a difference beyond a tolerance, a full disk. Nothing is left behind.
+        UserError: no threshold, no volumes, a network that the runtime would refuse, a difference beyond a tolerance, a
+            full disk. Nothing is left behind.
     """
     metadata = build_metadata(model, artefact, channel_files=channel_files)
     settings = metadata.preprocess
@@ -177,6 +180,7 @@ def export_model(
     )
     with atomic_path(out_path) as temporary:
         onnx.save(built.model, temporary)
+        require_loadable(temporary, metadata, target=out_path)
         report = parity(
             model,
             temporary,

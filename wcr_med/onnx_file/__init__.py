@@ -1,7 +1,7 @@
 """What an ONNX file holds and whether it may be opened, told before ONNX Runtime sees it."""
 
-from wcr_med.onnx_file.check import require_openable
+from wcr_med.onnx_file.check import TooMuchMemoryError, require_openable
 from wcr_med.onnx_file.contents import ModelContents, Node, Tensor
 from wcr_med.onnx_file.reader import read_contents
 
-__all__ = ["ModelContents", "Node", "Tensor", "read_contents", "require_openable"]
+__all__ = ["ModelContents", "Node", "Tensor", "TooMuchMemoryError", "read_contents", "require_openable"]

@@ -21,6 +21,10 @@ MAX_NODES = 20_000
 _REMEDY = "give a file that `wcr-med export` wrote"
 
 
+class TooMuchMemoryError(UserError):
+    """A file whose network would need too much memory."""
+
+
 def require_openable(contents: ModelContents, inputs: Mapping[str, Shape | None] | None = None) -> None:
     """Refuse a file that ONNX Runtime should not get.
 
@@ -50,7 +54,7 @@ def require_openable(contents: ModelContents, inputs: Mapping[str, Shape | None]
     try:
         needs(contents, contents.inputs if inputs is None else inputs)
     except TooLargeError as error:
-        raise UserError(f"{path}: refused for the memory it would need: {error}; {_REMEDY}") from None
+        raise TooMuchMemoryError(f"{path}: refused for the memory it would need: {error}; {_REMEDY}") from None
 
 
 def _standalone(path: Path) -> str:

@@ -55,7 +55,7 @@ class Segmenter:
         contents = read_contents(path)
         # Missing: the file has no metadata of ours.
         metadata = ModelMetadata.from_json(contents.metadata.get(METADATA_KEY), source=str(path))
-        require_openable(contents, contents.inputs | _slice_inputs(metadata))
+        require_openable(contents, contents.inputs | metadata.slice_inputs)
         opened = open_checked(path, threads=threads)
         _require_signature(opened, metadata, str(path))
         return cls(opened, metadata, source=str(path))
@@ -158,13 +158,6 @@ class Segmenter:
         if opened is None:
             raise ValueError(f"the segmenter of {self.source} is closed; open the file again")
         return opened
-
-
-def _slice_inputs(metadata: ModelMetadata) -> dict[str, tuple[int, ...]]:
-    """Shapes of the graph's inputs for one slice."""
-    channels, settings = metadata.in_channels, metadata.preprocess
-    shapes = ((1, channels, settings.height, settings.width), (channels,), (channels,))
-    return dict(zip(INPUTS, shapes, strict=True))
 
 
 def _require_signature(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: str) -> None:

@@ -14,6 +14,7 @@ from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
 from wcr_med.export.export import build_graph
 from wcr_med.export.layers import write_layers
+from wcr_med.export.loadable import require_loadable
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.quantised.calibration import calibration_feeds
@@ -90,8 +91,8 @@ def export_quantised(
         channel_files: see `export_model`.
 
     Raises:
-        UserError: no threshold, no volumes, a difference beyond a tolerance however much stays in float32, a full disk.
-            Nothing is left behind.
+        UserError: no threshold, no volumes, a network that the runtime would refuse, a difference beyond a tolerance
+            however much stays in float32, a full disk. Nothing is left behind.
     """
     metadata = build_metadata(model, artefact, channel_files=channel_files)
     settings = metadata.preprocess
@@ -110,6 +111,7 @@ def export_quantised(
     with atomic_path(out_path) as temporary:
         for number, keep in enumerate(attempts, start=1):
             tensors = _save(quantise(dense, feeds, keep=keep), temporary, config.storage)
+            require_loadable(temporary, metadata, target=out_path)
             report = parity(
                 portable,
                 temporary,
