@@ -385,6 +385,12 @@ class ExportConfig(Section):
         0.001,
         description="Largest share of voxels that values fp16 and int8 may put on the other side of the threshold",
     )
+    quantised_dice_tolerance: Positive = Field(
+        0.02, description="Largest Dice difference to the portable file over the parity patients; used with --int8"
+    )
+    quantised_voxel_tolerance: Positive = Field(
+        0.001, description="Largest share of voxels that --int8 may put on the other side of the threshold"
+    )
     parity_slices: Count = Field(64, description="Slices of test patients that the parity gate compares")
     accelerate: bool = Field(
         False, description="Also write NAME.accelerated.onnx, tuned on this machine; needs the accelerator to be built"

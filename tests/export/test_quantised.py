@@ -24,7 +24,7 @@ from wcr_med.runtime import Segmenter
 from wcr_med.volumes import Volume
 
 SETTINGS = PreprocessSettings(height=SIZE, width=SIZE)
-LOOSE = ExportConfig(parity_slices=8, lossy_dice_tolerance=1.0, lossy_voxel_tolerance=1.0)
+LOOSE = ExportConfig(parity_slices=8, quantised_dice_tolerance=1.0, quantised_voxel_tolerance=1.0)
 
 
 ARTEFACT = small_artefact(model_config=ModelConfig(features=4).model_dump(mode="json"))
@@ -167,7 +167,7 @@ def test_a_file_that_finds_otherwise_is_refused(
     monkeypatch.setattr("wcr_med.export.quantised.export.quantise", recorded(quantise))
     target = tmp_path / "small.int8.onnx"
     target.write_text("older")
-    strict = ExportConfig(parity_slices=4, lossy_dice_tolerance=1e-12, lossy_voxel_tolerance=1e-12)
+    strict = ExportConfig(parity_slices=4, quantised_dice_tolerance=1e-12, quantised_voxel_tolerance=1e-12)
     with pytest.raises(UserError, match=r"INT8 change the network: .* allows 1e-12 .*portable file was"):
         export(network, exported, target, strict)
     assert target.read_text() == "older"

@@ -17,7 +17,7 @@ from wcr_med.stages.export import manifest_path, quantised_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.workspace import Workspace, open_workspace
 
-LOOSE = ("--set", "export.lossy_dice_tolerance=1", "--set", "export.lossy_voxel_tolerance=1")
+LOOSE = ("--set", "export.quantised_dice_tolerance=1", "--set", "export.quantised_voxel_tolerance=1")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_another_portable_file_removes_it(workspace: Workspace) -> None:
 
 
 def test_a_file_that_fails_the_gate_is_not_written(workspace: Workspace) -> None:
-    strict = ("--set", "export.lossy_dice_tolerance=1e-12", "--set", "export.lossy_voxel_tolerance=1e-12")
+    strict = ("--set", "export.quantised_dice_tolerance=1e-12", "--set", "export.quantised_voxel_tolerance=1e-12")
     result = CliRunner().invoke(app, ["export", "--out", str(workspace.out), "--model", "pruned-90", *strict, "--int8"])
     assert result.exit_code != 0
     assert not quantised_path(workspace.onnx_path("pruned-90")).exists()

@@ -87,6 +87,7 @@ class ParityReport:
         self._require_same_findings(
             f"weights stored as {values}",
             f"nothing was written. Use --values {LOSSY[values]}",
+            "lossy",
             dice_tolerance=dice_tolerance,
             voxel_tolerance=voxel_tolerance,
         )
@@ -100,16 +101,19 @@ class ParityReport:
         self._require_same_findings(
             "sums of products in INT8",
             "it was not written, the portable file was. Use that",
+            "quantised",
             dice_tolerance=dice_tolerance,
             voxel_tolerance=voxel_tolerance,
         )
 
-    def _require_same_findings(self, cause: str, remedy: str, *, dice_tolerance: float, voxel_tolerance: float) -> None:
+    def _require_same_findings(
+        self, cause: str, remedy: str, fields: str, *, dice_tolerance: float, voxel_tolerance: float
+    ) -> None:
         if not math.isfinite(self.largest_logit_difference):
             raise UserError(f"{cause} give logits that are not finite; {remedy}")
         checks = (
-            ("Dice", "export.lossy_dice_tolerance", self.largest_dice_difference, dice_tolerance),
-            ("the share of voxels", "export.lossy_voxel_tolerance", self.differing_share, voxel_tolerance),
+            ("Dice", f"export.{fields}_dice_tolerance", self.largest_dice_difference, dice_tolerance),
+            ("the share of voxels", f"export.{fields}_voxel_tolerance", self.differing_share, voxel_tolerance),
         )
         for what, field, difference, tolerance in checks:
             if difference > tolerance:

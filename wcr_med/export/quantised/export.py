@@ -122,7 +122,8 @@ def export_quantised(
             )
             try:
                 report.require_quantised(
-                    dice_tolerance=config.lossy_dice_tolerance, voxel_tolerance=config.lossy_voxel_tolerance
+                    dice_tolerance=config.quantised_dice_tolerance,
+                    voxel_tolerance=config.quantised_voxel_tolerance,
                 )
             except UserError:
                 if number == len(attempts):
