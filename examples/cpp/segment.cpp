@@ -1,14 +1,17 @@
 // Segment one patient with the C API of ONNX Runtime.
 //
-//   g++ -std=c++17 -O2 segment.cpp -I$ORT/include -L$ORT/lib -lonnxruntime -lpng -ltiff -o segment
+//   g++ -std=c++17 -O2 segment.cpp -I$ORT/include -L$ORT/lib -lonnxruntime -lpng -ltiff -lz -o segment
 //   LD_LIBRARY_PATH=$ORT/lib ./segment MODEL.standalone.onnx OUT SLICE_1.tif SLICE_2.tif ...
+//   LD_LIBRARY_PATH=$ORT/lib ./segment MODEL.standalone.onnx OUT SCAN.nii.gz
 //
 // ONNX Runtime's headers and library come with its release archive, its NuGet package, or Debian's libonnxruntime-dev
-// ($ORT is where they were unpacked). libpng-dev and libtiff-dev read and write images; without tiffio.h, PNG alone.
+// ($ORT is where they were unpacked). libpng-dev, libtiff-dev and zlib1g-dev read and write images; without tiffio.h,
+// no TIFF.
 //
 // MODEL is written by `wcr-med export --standalone`; it holds preprocessing and threshold. The slices are those of one
 // patient, 8-bit RGB, all of them, in order: intensities are measured over the whole volume. Masks of 0 and 255 are
-// written into the folder OUT, which must exist, as SLICE_1_mask.png ...
+// written into the folder OUT, which must exist, as SLICE_1_mask.png ... A NIfTI file is unsigned 8-bit with the three
+// channels on its last axis (see nifti.h); its mask of 0 and 1 is SCAN_mask.nii.gz, on the file's own grid.
 //
 // For research use only. Not a medical device.
 
@@ -18,13 +21,18 @@
 #include <tiffio.h>
 #endif
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "nifti.h"
 
 namespace {
 
@@ -99,29 +107,32 @@ void write_mask(const std::string& path, const uint8_t* mask, int64_t rows, int6
   if (!png_image_write_to_file(&image, path.c_str(), 0, grey.data(), 0, nullptr)) stop(path + ": " + image.message);
 }
 
+// 8-bit RGB slices of one size: slices x rows x columns x 3.
+struct Volume {
+  int64_t slices = 0, rows = 0, columns = 0;
+  std::vector<uint8_t> voxels;
+};
+
+Volume read_slices(const std::vector<std::string>& paths) {
+  Volume volume;
+  for (const std::string& path : paths) {
+    const Image image = read_image(path);
+    if (volume.slices++ == 0) volume.rows = image.rows, volume.columns = image.columns;
+    if (image.rows != volume.rows || image.columns != volume.columns)
+      stop(path + ": of another size than the first slice");
+    volume.voxels.insert(volume.voxels.end(), image.pixels.begin(), image.pixels.end());
+  }
+  return volume;
+}
+
 const OrtApi* ort = nullptr;
 
 void check(OrtStatus* status) {
   if (status != nullptr) stop(ort->GetErrorMessage(status));
 }
 
-}  // namespace
-
-int main(int count, char** arguments) {
-  if (count < 4) stop("usage: segment MODEL.standalone.onnx OUT SLICE...");
-  const std::string out = arguments[2];
-  const std::vector<std::string> paths(arguments + 3, arguments + count);
-
-  // The volume: slices x rows x columns x channels.
-  std::vector<uint8_t> volume;
-  int64_t shape[4] = {int64_t(paths.size()), 0, 0, 3};
-  for (const std::string& path : paths) {
-    const Image image = read_image(path);
-    if (volume.empty()) shape[1] = image.rows, shape[2] = image.columns;
-    if (image.rows != shape[1] || image.columns != shape[2]) stop(path + ": of another size than the first slice");
-    volume.insert(volume.end(), image.pixels.begin(), image.pixels.end());
-  }
-
+// slices x rows x columns of 0 and 1.
+std::vector<uint8_t> segment(const char* model, Volume& volume) {
   ort = OrtGetApiBase()->GetApi(ORT_API_VERSION);
   if (ort == nullptr) stop("the library of ONNX Runtime is older than its header");
   OrtEnv* environment = nullptr;
@@ -130,27 +141,21 @@ int main(int count, char** arguments) {
   check(ort->CreateEnv(ORT_LOGGING_LEVEL_ERROR, "segment", &environment));
   check(ort->CreateSessionOptions(&options));
   check(ort->AddSessionConfigEntry(options, "session.set_denormal_as_zero", "1"));  // faster where weights were pruned
-  check(ort->CreateSession(environment, arguments[1], options, &session));
+  check(ort->CreateSession(environment, model, options, &session));
 
   OrtMemoryInfo* memory = nullptr;
   OrtValue *image = nullptr, *result = nullptr;
+  const int64_t shape[4] = {volume.slices, volume.rows, volume.columns, 3};
   check(ort->CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, &memory));
-  check(ort->CreateTensorWithDataAsOrtValue(memory, volume.data(), volume.size(), shape, 4,
+  check(ort->CreateTensorWithDataAsOrtValue(memory, volume.voxels.data(), volume.voxels.size(), shape, 4,
                                             ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, &image));
   const char *input = "image", *output = "mask";
   const OrtValue* given = image;
   check(ort->Run(session, nullptr, &input, &given, 1, &output, 1, &result));
   void* data = nullptr;
   check(ort->GetTensorMutableData(result, &data));
-  const uint8_t* mask = static_cast<const uint8_t*>(data);  // slices x rows x columns, 0 and 1
-
-  const int64_t area = shape[1] * shape[2];
-  for (size_t slice = 0; slice < paths.size(); ++slice) {
-    const std::string stem = std::filesystem::path(paths[slice]).stem().string();
-    write_mask(out + "/" + stem + "_mask.png", mask + slice * area, shape[1], shape[2]);
-  }
-  std::printf("%lld voxels of lesion in %zu slices; see %s\n",
-              static_cast<long long>(std::accumulate(mask, mask + shape[0] * area, int64_t(0))), paths.size(), out.c_str());
+  const uint8_t* first = static_cast<const uint8_t*>(data);
+  const std::vector<uint8_t> mask(first, first + volume.slices * volume.rows * volume.columns);
 
   ort->ReleaseValue(result);
   ort->ReleaseValue(image);
@@ -158,4 +163,47 @@ int main(int count, char** arguments) {
   ort->ReleaseSession(session);
   ort->ReleaseSessionOptions(options);
   ort->ReleaseEnv(environment);
+  return mask;
+}
+
+void report(const std::vector<uint8_t>& mask, int64_t slices, const std::string& out) {
+  std::printf("%lld voxels of lesion in %lld slices; see %s\n", std::accumulate(mask.begin(), mask.end(), 0LL),
+              static_cast<long long>(slices), out.c_str());
+}
+
+void segment_slices(const char* model, const std::string& out, const std::vector<std::string>& paths) {
+  Volume volume = read_slices(paths);
+  const std::vector<uint8_t> mask = segment(model, volume);
+  const int64_t area = volume.rows * volume.columns;
+  for (size_t slice = 0; slice < paths.size(); ++slice) {
+    const std::string stem = std::filesystem::path(paths[slice]).stem().string();
+    write_mask(out + "/" + stem + "_mask.png", mask.data() + slice * area, volume.rows, volume.columns);
+  }
+  report(mask, volume.slices, out);
+}
+
+void segment_nifti(const char* model, const std::string& out, const std::string& path) {
+  nifti::Scan scan = nifti::read(path);
+  Volume volume{scan.slices, scan.rows, scan.columns, std::move(scan.voxels)};
+  const std::vector<uint8_t> mask = segment(model, volume);
+  const std::string name = std::filesystem::path(path).filename().string();
+  nifti::write(out + "/" + name.substr(0, name.rfind(".nii")) + "_mask.nii.gz", scan, mask.data());
+  report(mask, volume.slices, out);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count < 4) stop("usage: segment MODEL.standalone.onnx OUT SLICE... (or one NIfTI file)");
+  const std::vector<std::string> paths(arguments + 3, arguments + count);
+  const bool any_nifti = std::any_of(paths.begin(), paths.end(), nifti::is_nifti);
+  if (any_nifti && paths.size() > 1) stop("give one NIfTI file alone, with all channels, or slices");
+  try {
+    if (any_nifti)
+      segment_nifti(arguments[1], arguments[2], paths[0]);
+    else
+      segment_slices(arguments[1], arguments[2], paths);
+  } catch (const std::exception& error) {
+    stop(error.what());
+  }
 }

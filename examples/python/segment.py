@@ -4,8 +4,9 @@
     python segment.py MODEL.standalone.onnx PATIENT OUT
 
 MODEL is written by `wcr-med export --standalone`; it holds preprocessing and threshold. PATIENT is a folder with the
-8-bit RGB slices of one patient, PNG or TIFF, named with their numbers; or an 8-bit NIfTI file with the channels on its
-last axis. All slices go in at once, since intensities are measured over the whole volume.
+8-bit RGB slices of one patient, PNG or TIFF, named with their numbers; or an unsigned 8-bit NIfTI file with the
+channels on its last axis (see nifti.py). All slices go in at once, since intensities are measured over the whole
+volume. Masks are written into the folder OUT: of slices 0 and 255, one a slice; of NIfTI 0 and 1, in its own grid.
 
 For research use only. Not a medical device.
 """
@@ -25,20 +26,34 @@ def main(model, patient, out):
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.set_denormal_as_zero", "1")  # faster where weights were pruned
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    out.mkdir(parents=True, exist_ok=True)
-    if patient.is_dir():
-        paths = slice_files(patient)
-        mask = segment(session, np.stack([read_slice(path) for path in paths]))
-        for path, mask_of_slice in zip(paths, mask, strict=True):
-            Image.fromarray(mask_of_slice * 255).save(out / f"{path.stem}_mask{path.suffix}")
-    else:
-        mask = segment_nifti(session, patient, out)
+    mask = segment_slices(session, patient, out) if patient.is_dir() else segment_nifti(session, patient, out)
     print(f"{mask.any(axis=(1, 2)).sum()} of {len(mask)} slices with lesion, {mask.sum()} voxels; see {out}")
 
 
 def segment(session, image):
     """uint8 (slices, rows, columns, channels) to a mask of 0 and 1, uint8 (slices, rows, columns)."""
     (mask,) = session.run(["mask"], {"image": image})
+    return mask
+
+
+def segment_slices(session, folder, out):
+    paths = slice_files(folder)
+    mask = segment(session, np.stack([read_slice(path) for path in paths]))
+    out.mkdir(parents=True, exist_ok=True)
+    for path, mask_of_slice in zip(paths, mask, strict=True):
+        Image.fromarray(mask_of_slice * 255).save(out / f"{path.stem}_mask{path.suffix}")
+    return mask
+
+
+def segment_nifti(session, path, out):
+    import nifti  # here, so that slices need no nibabel
+
+    if not nifti.is_nifti(path):
+        sys.exit(f"{path}: neither a folder of slices nor a file .nii or .nii.gz")
+    image, header = nifti.read(path, n_channels=session.get_inputs()[0].shape[3])
+    mask = segment(session, image)
+    out.mkdir(parents=True, exist_ok=True)
+    nifti.write(out / f"{path.name[: path.name.rindex('.nii')]}_mask.nii.gz", mask, header)
     return mask
 
 
@@ -58,24 +73,6 @@ def read_slice(path):
         if image.mode != "RGB" or bits != {8}:
             sys.exit(f"{path}: not an 8-bit RGB image")
         return np.asarray(image)
-
-
-def segment_nifti(session, path, out):
-    import nibabel as nib
-
-    source = nib.load(path)
-    if source.get_data_dtype() != np.uint8 or source.ndim != 4:
-        sys.exit(f"{path}: not an 8-bit volume with channels on its last axis; `wcr-med infer` takes any NIfTI file")
-    # Radiological axial slices: columns from right to left, rows from front to back, slices from foot to head.
-    file_order = nib.io_orientation(source.affine)
-    display = nib.orientations.axcodes2ornt("LPS")
-    there = nib.orientations.ornt_transform(file_order, display)
-    back = nib.orientations.ornt_transform(display, file_order)
-    voxels = nib.orientations.apply_orientation(np.asarray(source.dataobj), there)
-    mask = segment(session, np.ascontiguousarray(voxels.transpose(2, 1, 0, 3)))
-    result = nib.orientations.apply_orientation(mask.transpose(2, 1, 0), back)
-    nib.save(nib.Nifti1Image(result, source.affine), out / "mask.nii.gz")
-    return mask
 
 
 if __name__ == "__main__":

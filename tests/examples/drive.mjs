@@ -1,9 +1,9 @@
-// Uses the page of examples/web as a person does: node drive.mjs URL MODEL OUT SLICE...
-// Writes the mask as raw bytes, and a screenshot beside it. CHROMIUM names the browser, PLAYWRIGHT the folder of playwright-core.
-import { writeFileSync } from "node:fs";
+// Uses the page of examples/web as a person does: node drive.mjs URL MODEL OUT IMAGE...
+// Saves the mask that the page offers in the folder OUT, and a screenshot. CHROMIUM names the browser, PLAYWRIGHT the
+// folder of playwright-core.
 import { createRequire } from "node:module";
 
-const [url, model, out, ...slices] = process.argv.slice(2);
+const [url, model, out, ...images] = process.argv.slice(2);
 const { chromium } = createRequire(`${process.env.PLAYWRIGHT}/`)("playwright-core");
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM,
@@ -19,13 +19,15 @@ try {
   });
   await page.goto(url);
   await page.setInputFiles("#model", model);
-  await page.setInputFiles("#slices", slices);
+  await page.setInputFiles("#images", images);
   await page.click("#go");
   await page.waitForFunction(() => /^(Done|Error)/.test(document.getElementById("status").textContent), null, { timeout: 540_000 });
   console.log(await page.textContent("#status"));
-  const mask = await page.evaluate(() => (window.found ? Array.from(window.found.mask).join("") : ""));
-  writeFileSync(out, Buffer.from(mask.split("").map(Number)));
-  await page.screenshot({ path: `${out}.png`, fullPage: true });
+  if (await page.isVisible("#save")) {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("#save")]);
+    await download.saveAs(`${out}/${download.suggestedFilename()}`);
+  }
+  await page.screenshot({ path: `${out}/page.png`, fullPage: true });
 } finally {
   await browser.close();
 }
