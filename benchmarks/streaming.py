@@ -5,7 +5,7 @@
     python benchmarks/streaming.py --volumes 1251 --data-limit-gib 4  # the same, each volume prepared: hours
 
 One made-up patient stands for all, through hard links, so only the cache takes room on the disk; with --prepared that
-many volumes are prepared, and the others take over the slices of the last. The files of the cache
+many volumes are prepared, and the others take over their slices. The files of the cache
 are dropped from the page cache before anything is read, and an epoch reads a slice once: every read is as cold as in a
 set that memory does not hold, whatever the machine has. --data-limit-gib bounds the anonymous memory of every process
 (RLIMIT_DATA); below the size of the cache it shows that nothing holds the slices. To bound the page cache too, run the
@@ -37,8 +37,8 @@ from wcr_med.config import Config, DataConfig, load_config
 from wcr_med.data import cache as cache_module
 from wcr_med.data.cache import SliceCache, prepare_cache
 from wcr_med.data.cache_files import PatientSlices
-from wcr_med.data.dataset import TrainingLoader
 from wcr_med.data.index import PatientEntry, index_patients
+from wcr_med.data.loader import TrainingLoader
 from wcr_med.data.phantom import make_phantom
 from wcr_med.memory import available_memory
 from wcr_med.models import build_model
@@ -120,7 +120,7 @@ def _prepare(
 
 @contextlib.contextmanager
 def _preparing_only(entries: Sequence[PatientEntry]) -> Iterator[None]:
-    """Within the block, other patients have the slices of the last of these: all are one patient."""
+    """Within the block, other patients have the slices of one of these: all are one patient."""
     prepare_patient, known = cache_module._prepare_patient, {entry.patient_id for entry in entries}
     made: PatientSlices | None = None
 

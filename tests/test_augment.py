@@ -228,3 +228,24 @@ def test_drawing_first_and_applying_then_changes_no_bit() -> None:
         found, expected = augment(image_hwC, mask_hw, seed), _through_compose(config, image_hwC, mask_hw, seed)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("n_channels", [2, 3, 6])
+def test_the_layout_in_memory_does_not_matter(n_channels: int) -> None:
+    image_hwC, mask_hw = _slice(n_channels=n_channels)
+    channels_first_hwC = np.ascontiguousarray(image_hwC.transpose(2, 0, 1)).transpose(1, 2, 0)
+    augment = build_augmenter(AugmentConfig())
+    for seed in range(10):
+        for one, other in zip(
+            augment(image_hwC, mask_hw, seed), augment(channels_first_hwC, mask_hw, seed), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_channel_is_moved_alike_whatever_stands_beside_it() -> None:
+    image_hwC, mask_hw = _slice(n_channels=1)
+    augment = build_augmenter(AugmentConfig(elastic=0, intensity=0, noise=0))
+    for seed in range(10):
+        (three_hwC, _), (six_hwC, _) = (augment(np.repeat(image_hwC, n, axis=2), mask_hw, seed) for n in (3, 6))
+        np.testing.assert_array_equal(six_hwC[..., :4], np.repeat(six_hwC[..., :1], 4, axis=2))
+        np.testing.assert_allclose(six_hwC[..., 3:], three_hwC, atol=0.2)

@@ -112,6 +112,7 @@ class Augmentation:
 
     def apply(self, image_hwC: Array, mask_hw: Array, change: Change) -> tuple[Array, Array]:
         """Image and mask, changed; new arrays but for a mask that nothing moves."""
+        image_hwC = np.ascontiguousarray(image_hwC)
         # Air is the lowest value and, after normalisation, not zero: shift it to zero, which moves in from outside.
         air_C = image_hwC[::AIR_STRIDE].min(axis=0)[::AIR_STRIDE].min(axis=0)
         image_hwC = _per_channel(np.subtract, image_hwC, air_C, np.empty_like(image_hwC))
@@ -194,6 +195,12 @@ def _mirror(array: Array) -> Array:
 def _move(array: Array, matrix_33: Array, interpolation: int) -> Array:
     """Each pixel where the matrix sends it; zero comes in from outside."""
     rows, columns = array.shape[:2]
+    if array.ndim == 3 and array.shape[2] > 4:
+        # OpenCV interpolates 2 and more than 4 channels more coarsely than 1, 3 and 4.
+        n_fours, rest = divmod(array.shape[2], 4)
+        ends = np.cumsum([4] * n_fours + ([1, 1] if rest == 2 else [rest]))
+        pieces = [_move(piece, matrix_33, interpolation) for piece in np.split(array, ends, axis=2) if piece.size]
+        return np.concatenate(pieces, axis=2)
     moved = cv2.warpAffine(array, matrix_33[:2], (columns, rows), flags=interpolation)
     return np.asarray(moved).reshape(array.shape)
 

@@ -269,8 +269,8 @@ def export(
     """Write a network as ONNX with sparse storage, after checking it against PyTorch on real slices.
 
     Nothing is written when the outputs differ by more than export.logit_tolerance or export.dice_tolerance; for fp16
-    and int8 export.lossy_dice_tolerance or export.lossy_voxel_tolerance; for the file that computes in INT8 the same
-    named quantised.
+    and int8 export.lossy_dice_tolerance or export.lossy_voxel_tolerance; for the file that computes in INT8
+    export.quantised_dice_tolerance or export.quantised_voxel_tolerance.
     """
     from wcr_med.stages.export import export_stage
     from wcr_med.stages.run import plan

@@ -1,4 +1,4 @@
-"""Commands that set results side by side, or write them up."""
+"""Commands beyond one run: a comparison of methods, and reports."""
 
 import shlex
 import sys

@@ -1,5 +1,6 @@
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from wcr_med.augment import build_augmenter
 from wcr_med.config import AugmentConfig
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, SliceDataset, TrainingLoader, balanced_rows
+from wcr_med.data.dataset import BatchPlan, Draw, EpochPlan, SliceDataset, balanced_rows
+from wcr_med.data.loader import TrainingLoader
 from wcr_med.errors import UserError
 
 
@@ -95,6 +97,27 @@ def test_an_item_is_the_slice_of_the_cache() -> None:
     np.testing.assert_array_equal(image_Chw.numpy(), cache.images_NChw[1].astype(np.float32))
     np.testing.assert_array_equal(mask_1hw.numpy()[0], cache.masks_Nhw[1])
     assert len(SliceDataset(cache)) == 5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_augmenter_gets_slices_in_the_order_of_c(dtype: type) -> None:
+    cache = replace(_cache(1, 0), images_NChw=_cache(1, 0).images_NChw.astype(dtype))
+
+    def augmenter(image_hwC: np.ndarray, mask_hw: np.ndarray, _seed: int) -> tuple[np.ndarray, np.ndarray]:
+        assert image_hwC.flags.c_contiguous
+        assert image_hwC.dtype == np.float32
+        return image_hwC, mask_hw
+
+    image_Chw, _ = SliceDataset(cache, augmenter=augmenter)[Draw(row=0, seed=1)]
+    np.testing.assert_array_equal(image_Chw.numpy(), cache.images_NChw[0].astype(np.float32))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_channels_last(make_loader: Callable[[int], TrainingLoader], workers: int) -> None:
+    loader = make_loader(workers)
+    for images_NChw, _ in loader.epoch(0):
+        assert images_NChw.is_contiguous(memory_format=torch.channels_last)
+    loader.close()
 
 
 def test_changing_an_item_does_not_change_the_cache() -> None:

@@ -23,9 +23,13 @@ def rows(tmp_path: Path) -> np.memmap:
 class Spy:
     """Takes the place of a memory map."""
 
-    def __init__(self, refuses: bool = False) -> None:
+    def __init__(self, n_bytes: int = 6000 * N_ROWS, refuses: bool = False) -> None:
         self.asked: list[tuple[int, int, int]] = []
+        self.n_bytes = n_bytes
         self.refuses = refuses
+
+    def __len__(self) -> int:
+        return self.n_bytes
 
     def madvise(self, option: int, start: int, length: int) -> None:
         self.asked.append((option, start, length))
@@ -36,7 +40,7 @@ class Spy:
 @pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no hints")
 @pytest.mark.parametrize("refuses", [False, True])
 def test_whole_pages_around_each_row_are_asked_for(rows: np.memmap, refuses: bool) -> None:
-    spy = rows._mmap = Spy(refuses)
+    spy = rows._mmap = Spy(refuses=refuses)
     will_need(rows, [0, 6, 3])
     assert len(spy.asked) == 3
     for number, (option, start, length) in zip([0, 6, 3], spy.asked, strict=True):
@@ -60,9 +64,9 @@ def test_a_part_of_a_file_and_a_system_without_hints_are_left_alone(
     rows: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = np.memmap(tmp_path / "rows", dtype=np.float16, mode="r", offset=6000, shape=(2, 3000))
-    spy = part._mmap = Spy()
-    will_need(part, [0, 1])
-    rows._mmap = spy
+    spy = part._mmap = rows._mmap = Spy()
+    for few in (part, rows[3:], rows[::-1], rows.T):
+        will_need(few, [0, 1])
     monkeypatch.setattr(read_ahead, "mmap", object())
     will_need(rows, [0])
     assert not spy.asked

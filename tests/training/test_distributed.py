@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tests.training.tiny import SPLIT, run_program, run_tiny, tiny_cache, tiny_config
-from wcr_med.data.dataset import TrainingLoader
+from wcr_med.data.loader import TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.models import build_model
 from wcr_med.training import LAST_NAME, Group, join_group, train

@@ -7,7 +7,7 @@ import torch
 from tests.training.tiny import SPLIT, tiny_cache, tiny_config
 from wcr_med.augment import build_augmenter
 from wcr_med.config import AugmentConfig
-from wcr_med.data.dataset import TrainingLoader
+from wcr_med.data.loader import TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.training import loaders
 from wcr_med.training.loaders import open_loader

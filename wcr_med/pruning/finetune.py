@@ -28,10 +28,10 @@ def finetune_(
 ) -> dict[str, Any]:
     """Train all parameters on, in place; the weights that the mask removes are zero after every step.
 
-    Loss, optimizer, augmentation, batches and precision are those of training; there is no regularizer and no robust
-    gradient. The learning rate falls along a cosine from `PEAK_SHARE` of `optimizer.learning_rate` to zero. The last
-    epoch's weights are kept; no patient chooses among epochs. Everything random is drawn from `config.seed` and epoch
-    numbers that follow those of training.
+    Loss, optimizer, augmentation, batches (`training.slices` too) and precision are those of training; there is no
+    regularizer and no robust gradient. The learning rate falls along a cosine from `PEAK_SHARE` of
+    `optimizer.learning_rate` to zero. The last epoch's weights are kept; no patient chooses among epochs. Everything
+    random is drawn from `config.seed` and epoch numbers that follow those of training.
 
     Args:
         model: the pruned and repaired network; it ends on the CPU, in evaluation mode.
@@ -46,7 +46,8 @@ def finetune_(
         epoch.
 
     Raises:
-        UserError: there are no slices, CUDA is asked for and absent, or the loss is NaN or infinite.
+        UserError: there are no slices, CUDA is asked for and absent, the device has no room for slices that
+            `training.slices` wants there, or the loss is NaN or infinite.
         ValueError: the mask was made for another network.
     """
     settings = config.training

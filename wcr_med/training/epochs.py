@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import EpochLoader
+from wcr_med.data.loader import EpochLoader
 from wcr_med.errors import Stopped, UserError
 from wcr_med.optimizers import learning_rate
 from wcr_med.regularizers import Regularizer

@@ -9,7 +9,7 @@ import torch
 from wcr_med.augment import build_augmenter
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import EpochLoader, Plan, TrainingLoader
+from wcr_med.data.loader import EpochLoader, LoaderOptions, TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.training.processor import Processor
 from wcr_med.training.resident import ResidentLoader, resident_bytes
@@ -47,7 +47,7 @@ def open_loader(
         UserError: `training.slices` is device, and the device has no room for them; or there are no rows.
     """
     settings = config.training
-    plan: Plan = {
+    options: LoaderOptions = {
         "batch_size": settings.batch_size,
         "other_per_tumour": settings.other_per_tumour,
         "seed": config.seed,
@@ -56,10 +56,10 @@ def open_loader(
         "world": world,
     }
     if _on_device(settings.slices, resident_bytes(cache, len(rows)), processor.device):
-        resident = ResidentLoader(cache, rows, config.augment, device=processor.device, **plan)
+        resident = ResidentLoader(cache, rows, config.augment, device=processor.device, **options)
         log.info("%d training slices live on the device, %.1f GB", len(rows), resident_bytes(cache, len(rows)) / _GB)
         return resident
-    return TrainingLoader(cache, rows, build_augmenter(config.augment), **plan)
+    return TrainingLoader(cache, rows, build_augmenter(config.augment), **options)
 
 
 def _on_device(slices: str, n_bytes: int, device: torch.device) -> bool:

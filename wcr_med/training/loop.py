@@ -13,7 +13,7 @@ from torch import nn
 
 from wcr_med.config import Config
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import TrainingLoader
+from wcr_med.data.loader import TrainingLoader
 from wcr_med.files import explain_os_errors
 from wcr_med.provenance import available_cores
 from wcr_med.regularizers import Regularizer

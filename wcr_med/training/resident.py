@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from wcr_med.augment import Augmentation, noise_bank
 from wcr_med.config import AugmentConfig
 from wcr_med.data.cache import SliceCache
-from wcr_med.data.dataset import Batch, Draw, EpochLoader, Plan
+from wcr_med.data.dataset import Draw
+from wcr_med.data.loader import Batch, EpochLoader, LoaderOptions
 from wcr_med.training.augment_on_device import ChangeBatch, apply_changes, batch_changes
 
 Array = npt.NDArray[Any]
@@ -38,12 +39,18 @@ class ResidentLoader(EpochLoader):
         rows: the training rows.
         augment: what is drawn.
         device: where the slices live.
-        plan: `batch_size`, `other_per_tumour`, `seed`, `workers`, `rank` and `world` of `EpochLoader`; workers draw the
-            changes.
+        options: `batch_size`, `other_per_tumour`, `seed`, `workers`, `rank` and `world` of `EpochLoader`; workers draw
+            the changes.
     """
 
     def __init__(
-        self, cache: SliceCache, rows: Array, augment: AugmentConfig, *, device: torch.device, **plan: Unpack[Plan]
+        self,
+        cache: SliceCache,
+        rows: Array,
+        augment: AugmentConfig,
+        *,
+        device: torch.device,
+        **options: Unpack[LoaderOptions],
     ) -> None:
         self._device = device
         self._images_NhwC, self._masks_Nhw = _copy(cache, rows, device)
@@ -52,7 +59,7 @@ class ResidentLoader(EpochLoader):
         if augment.enabled and augment.noise > 0:
             self._noise = torch.from_numpy(noise_bank(int(np.prod(shape_hwC)))).to(device)
         drawn = _Drawn(rows, augment, shape_hwC)
-        super().__init__(drawn, _as_it_is, cache, rows, pin_memory=device.type == "cuda", read_ahead=False, **plan)
+        super().__init__(drawn, _as_it_is, cache, rows, pin_memory=device.type == "cuda", read_ahead=False, **options)
 
     def _batch(self, made: Any) -> Batch:
         drawn: _DrawnBatch = made
