@@ -2,8 +2,10 @@
 
     python models/publish.py RUN --model pruned-90
 
-Writes lgg-pruned-90.onnx, .model_card.json, .md and .metrics.json. Refused: a run whose network saw its test patients,
-one made with uncommitted code, one on the phantom, a file that is not the one that was scored, or one of 2 MB and more.
+Writes lgg-pruned-90.onnx, .model_card.json, .md and .metrics.json, and lgg-pruned-90.standalone.onnx where the run has
+that form of the same file (`wcr-med export --model pruned-90 --standalone`). Refused: a run whose network saw its test
+patients, one made with uncommitted code, one on the phantom, a file that is not the one that was scored, or one of
+2 MB and more.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from wcr_med.evaluation import EvaluationResult
 from wcr_med.files import atomic_path, read_json, sha256_of_file, write_json, write_text
 from wcr_med.model_metadata import ModelMetadata
 from wcr_med.runtime import Segmenter
-from wcr_med.stages.export import manifest_path
+from wcr_med.stages.export import manifest_path, standalone_path
 from wcr_med.stages.workspace import Workspace, open_workspace
 
 MODELS = Path(__file__).resolve().parent
@@ -79,14 +81,40 @@ def require_reported(card: Mapping[str, Any], path: Path) -> None:
         )
 
 
+def require_same_weights(standalone: Path, portable: Path) -> None:
+    """Refuse a standalone file that was made of another portable one.
+
+    Raises:
+        UserError: it was, or it changed since, or is too large.
+    """
+    made = read_json(manifest_path(standalone))
+    if (made["sha256"], made["portable_sha256"]) != (sha256_of_file(standalone), sha256_of_file(portable)):
+        raise UserError(f"{standalone}: is not made of {portable.name}; export it again with --standalone")
+    require_small(standalone)
+
+
+def require_small(path: Path) -> None:
+    """Refuse what is too large for a repository.
+
+    Raises:
+        UserError: it is.
+    """
+    if path.stat().st_size >= MOST_BYTES:
+        raise UserError(f"{path}: has {path.stat().st_size / 1e6:.2f} MB, 2 MB is too much; prune further")
+
+
+def describe(path: Path, name: str) -> dict[str, Any]:
+    """A file as the card has it."""
+    return {"name": name, "size_bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+
+
 def require_scored(workspace: Workspace, name: str, path: Path) -> EvaluationResult:
     """The scores of the exported file.
 
     Raises:
         UserError: the file is too large, not the one of its manifest, or changed after it was scored.
     """
-    if path.stat().st_size >= MOST_BYTES:
-        raise UserError(f"{path}: has {path.stat().st_size / 1e6:.2f} MB, 2 MB is too much; prune further")
+    require_small(path)
     if read_json(manifest_path(path))["sha256"] != sha256_of_file(path):
         raise UserError(f"{path}: is not the file that its manifest describes; export the network again")
     scores = workspace.evaluation_folder(f"{name}-onnx") / "metrics.json"
@@ -154,7 +182,7 @@ All figures with their intervals, subgroups and limits: `{stem}.model_card.json`
 
 
 def publish(run: Path, name: str, target: Path, *, stem: str) -> list[Path]:
-    """Write the files of one network; the ONNX file last, so that it never stands without its card.
+    """Write the files of one network; ONNX files last, so that they never stand without their card.
 
     Raises:
         UserError: see the top of this file. Nothing is written then.
@@ -175,19 +203,24 @@ def publish(run: Path, name: str, target: Path, *, stem: str) -> list[Path]:
     if {row.patient_id for row in result.rows} != set(split.test) or not set(split.test) <= set(hashes):
         raise UserError(f"{run}: the scores are not those of the split's test patients; evaluate again")
     numbers = number_patients(hashes)
-    onnx_path = target / f"{stem}.onnx"
-    file = {"name": onnx_path.name, "size_bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
+    copies = {target / f"{stem}.onnx": path}
+    files = {"file": describe(path, f"{stem}.onnx")}
+    if (standalone := standalone_path(path)).exists():
+        require_same_weights(standalone, path)
+        copies[target / f"{stem}.standalone.onnx"] = standalone
+        files["standalone"] = describe(standalone, f"{stem}.standalone.onnx")
     rows = rows_of(result, hashes, numbers)
-    whole = {"file": file, "licence": f"{LICENCE} {NOT_A_DEVICE}", "test_patients": rows, **numbered(card, numbers)}
+    whole = {**files, "licence": f"{LICENCE} {NOT_A_DEVICE}", "test_patients": rows, **numbered(card, numbers)}
     documents = {"model_card": whole, "metrics": numbered(metrics, numbers)}
     text = page(stem, metadata, result, whole)
     written = [target / f"{stem}.{part}.json" for part in documents]
     for place, document in zip(written, documents.values(), strict=True):
         write_json(place, document)
     write_text(target / f"{stem}.md", text)
-    with atomic_path(onnx_path) as temporary:
-        shutil.copyfile(path, temporary)
-    return [*written, target / f"{stem}.md", onnx_path]
+    for place, source in copies.items():
+        with atomic_path(place) as temporary:
+            shutil.copyfile(source, temporary)
+    return [*written, target / f"{stem}.md", *copies]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,10 +19,11 @@ from wcr_med.files import read_json, sha256_of_file, write_json
 from wcr_med.metrics import count
 from wcr_med.model_metadata import INTENDED_USE
 from wcr_med.runtime import Segmenter
+from wcr_med.stages.export import manifest_path, standalone_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.workspace import Workspace
 
-SHIPPED = sorted(shipping.MODELS.glob("*.onnx"))
+SHIPPED = [path for path in sorted(shipping.MODELS.glob("*.onnx")) if not path.name.endswith(".standalone.onnx")]
 each_shipped = pytest.mark.parametrize("path", SHIPPED or [None], ids=lambda path: path.name if path else "none yet")
 DICE_TOLERANCE = 1e-3  # another processor may move a few voxels that lie on the threshold
 
@@ -43,11 +44,9 @@ def card_of(path: Path) -> dict[str, Any]:
 def test_file_card_and_licence(shipped: Path) -> None:
     assert shipped.stat().st_size < 2_000_000
     card = card_of(shipped)
-    assert card["file"] == {
-        "name": shipped.name,
-        "size_bytes": shipped.stat().st_size,
-        "sha256": sha256_of_file(shipped),
-    }
+    standalone = shipped.with_suffix(".standalone.onnx")
+    assert card["file"] == shipping.describe(shipped, shipped.name)
+    assert card["standalone"] == shipping.describe(standalone, standalone.name)
     assert "CC BY-NC-SA 4.0" in card["licence"]
     assert "Not a medical device" in card["licence"]
     assert card["file"]["sha256"] in shipped.with_suffix(".md").read_text(encoding="utf-8")
@@ -113,12 +112,40 @@ def test_publish(run: Workspace, tmp_path: Path) -> None:
     assert written[f"{stem}.onnx"].read_bytes() == run.onnx_path("pruned-90").read_bytes()
     card = card_of(written[f"{stem}.onnx"])
     assert card["file"]["sha256"] == sha256_of_file(written[f"{stem}.onnx"])
+    assert "standalone" not in card
     patients = open_patients(run)
     for path in written.values():
         assert not [entry.patient_id for entry in patients.entries if entry.patient_id.encode() in path.read_bytes()]
     of_test = {content_hash([entry]) for entry in patients.of(patients.split.test)}
     assert {row["content_sha256"] for row in card["test_patients"]} == of_test
     assert "patient " in written[f"{stem}.metrics.json"].read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def standalone(run: Workspace) -> Path:
+    """The standalone form of the run's file, as its export would describe it."""
+    portable = run.onnx_path("pruned-90")
+    path = standalone_path(portable)
+    path.write_bytes(b"a file")
+    write_json(manifest_path(path), {"sha256": sha256_of_file(path), "portable_sha256": sha256_of_file(portable)})
+    return path
+
+
+def test_the_standalone_form_is_published_too(run: Workspace, standalone: Path, tmp_path: Path) -> None:
+    target = tmp_path / "models"
+    shipping.publish(run.out, "pruned-90", target, stem="net")
+    assert (target / "net.standalone.onnx").read_bytes() == standalone.read_bytes()
+    assert card_of(target / "net.onnx")["standalone"] == shipping.describe(standalone, "net.standalone.onnx")
+
+
+@pytest.mark.parametrize("field", ["sha256", "portable_sha256"])
+def test_a_standalone_form_of_another_file_is_refused(
+    run: Workspace, standalone: Path, tmp_path: Path, field: str
+) -> None:
+    change(manifest_path(standalone), **{field: "0" * 64})
+    with pytest.raises(UserError, match="export it again with --standalone"):
+        shipping.publish(run.out, "pruned-90", tmp_path / "models", stem="net")
+    assert not (tmp_path / "models").exists()
 
 
 def change(path: Path, **values: Any) -> None:

@@ -26,7 +26,7 @@ class StandaloneResult:
     Attributes:
         path: the file.
         size_bytes: of the file.
-        portable_size_bytes: of the file that it was made from.
+        portable_size_bytes: of the file that it was made from; `portable_sha256` likewise.
         sha256: of the file.
         parity: how far it is from that file.
     """
@@ -34,6 +34,7 @@ class StandaloneResult:
     path: Path
     size_bytes: int
     portable_size_bytes: int
+    portable_sha256: str
     sha256: str
     parity: StandaloneParity
 
@@ -43,6 +44,7 @@ class StandaloneResult:
             "file": self.path.name,
             "size_bytes": self.size_bytes,
             "portable_size_bytes": self.portable_size_bytes,
+            "portable_sha256": self.portable_sha256,
             "sha256": self.sha256,
             "parity": self.parity.to_dict(),
         }
@@ -85,6 +87,7 @@ def standalone_of(
         path=target,
         size_bytes=target.stat().st_size,
         portable_size_bytes=path.stat().st_size,
+        portable_sha256=sha256_of_file(path),
         sha256=sha256_of_file(target),
         parity=report,
     )
