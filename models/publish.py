@@ -157,7 +157,21 @@ def rows_of(result: EvaluationResult, hashes: Mapping[str, str], numbers: Mappin
     return sorted(rows, key=lambda row: int(row["number"]))
 
 
-def page(stem: str, metadata: ModelMetadata, result: EvaluationResult, card: Mapping[str, Any]) -> str:
+def cost(name: str, metrics: Mapping[str, Any]) -> str:
+    """What pruning cost the patients, in a row of the short card."""
+    paired = next(entry["paired"] for entry in metrics["comparisons"] if entry["network"] == name)
+    interval = paired["interval"]
+    return (
+        f"mean difference of Dice {paired['mean_difference']:+.3f}"
+        f" ({interval['low']:+.3f} to {interval['high']:+.3f}) on the same {paired['n_patients']} patients;"
+        f" {paired['n_worse']} worse by more than {paired['worse_by']:g},"
+        f" {paired['n_better']} better; non-inferior at the margin of {paired['margin']:g}: {paired['verdict']}"
+    )
+
+
+def page(
+    stem: str, metadata: ModelMetadata, result: EvaluationResult, card: Mapping[str, Any], *, cost_of_pruning: str
+) -> str:
     """The short card, in Markdown."""
     dice, file = result.averages["dice_patient"], card["file"]
     made, network, grid = metadata.provenance["network"], metadata.network, metadata.preprocess
@@ -173,6 +187,7 @@ def page(stem: str, metadata: ModelMetadata, result: EvaluationResult, card: Map
 | threshold | {metadata.threshold:g}, chosen on validation patients |
 | `dice_patient` | {dice.value:.4f} on {len(result.rows)} unseen patients |
 | `f1_pooled` | {result.value("f1_pooled"):.4f} |
+| against its own dense network | {cost_of_pruning} |
 | commit, seed | `{made["commit"]}`, {made["seed"]} |
 | intended use | {card["intended_use"]["use"]} |
 | never | {card["intended_use"]["never"]} |
@@ -212,7 +227,7 @@ def publish(run: Path, name: str, target: Path, *, stem: str) -> list[Path]:
     rows = rows_of(result, hashes, numbers)
     whole = {**files, "licence": f"{LICENCE} {NOT_A_DEVICE}", "test_patients": rows, **numbered(card, numbers)}
     documents = {"model_card": whole, "metrics": numbered(metrics, numbers)}
-    text = page(stem, metadata, result, whole)
+    text = page(stem, metadata, result, whole, cost_of_pruning=cost(name, metrics))
     written = [target / f"{stem}.{part}.json" for part in documents]
     for place, document in zip(written, documents.values(), strict=True):
         write_json(place, document)

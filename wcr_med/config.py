@@ -239,7 +239,7 @@ class TrainingConfig(Section):
     )
     slices: Literal["auto", "streamed", "device"] = Field(
         "auto",
-        description="streamed: read from the cache and augmented by loader processes; device: kept in the device's"
+        description="streamed: read from the cache and augmented by the processor; device: kept in the device's"
         " memory and augmented there; auto: device on CUDA where they fit, else streamed",
     )
     compile: bool = Field(

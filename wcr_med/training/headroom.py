@@ -59,7 +59,7 @@ def warn_if_short(
         cache: its slices.
         config: of the run.
         device: of the step.
-        streamed: slices come from the cache's files, through loader processes; else they are held on the device.
+        streamed: slices come from the cache's files; else they are held on the device.
         n_slices: of the training patients.
         world: processes that train together.
         local_world: those of them on this machine.
