@@ -11,10 +11,10 @@ from tests.exported import SIZE, export_small, small_artefact, small_volume, tin
 from wcr_med import native
 from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
-from wcr_med.export import ExportResult, build_graph, export_accelerated, export_quantised
+from wcr_med.export import ExportResult, build_graph, export_accelerated, export_quantised, loadable
 from wcr_med.export.loadable import require_loadable
 from wcr_med.export.metadata import build_metadata
-from wcr_med.onnx_file import budget, check
+from wcr_med.onnx_file import budget, check, reader
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.runtime import Segmenter
 
@@ -66,7 +66,9 @@ def test_a_network_that_would_take_too_much_memory(
     assert message.startswith(
         f"{tmp_path / 'net.onnx'}: not written, since `wcr-med infer` would not take it: refused for the memory"
     )
-    assert "; export with --storage dense, which takes the least memory to load, or train a smaller network" in message
+    assert "; if the weights take it, export with --storage dense" in message
+    assert "if a slice does, make the grid smaller" in message
+    assert message.endswith("or train a smaller network, or another one (model.name, model.features, model.encoder)")
     assert "\n" not in message
     assert "give a file that" not in message
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
@@ -82,6 +84,16 @@ def test_an_accelerated_file_is_checked_or_is_a_copy(
     accelerated(network, portable, tmp_path / "fast.onnx")
     is_copy = (tmp_path / "fast.onnx").read_bytes() == portable.path.read_bytes()
     assert checked == ([] if is_copy else [tmp_path / "fast.onnx"])
+
+
+def test_a_file_that_is_too_large(
+    network: nn.Module, portable: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (reader, loadable):
+        monkeypatch.setattr(module, "MAX_FILE_BYTES", 100)
+    with pytest.raises(UserError, match="; prune further, export with --storage rice, or train a smaller network"):
+        again(network, portable, tmp_path / "net.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_operator_that_the_runtime_does_not_take(

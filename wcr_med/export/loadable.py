@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import ModelMetadata
-from wcr_med.onnx_file import TooMuchMemoryError, read_contents, require_openable
+from wcr_med.onnx_file import MAX_FILE_BYTES, TooMuchMemoryError, read_contents, require_openable
 
 
 def require_loadable(written: Path, metadata: ModelMetadata, *, target: Path) -> None:
@@ -26,5 +26,10 @@ def require_loadable(written: Path, metadata: ModelMetadata, *, target: Path) ->
         why = str(error).removeprefix(f"{written}: ").rsplit("; ", 1)[0]
         remedy = "train a smaller network, or another one (model.name, model.features, model.encoder)"
         if isinstance(error, TooMuchMemoryError):
-            remedy = f"export with --storage dense, which takes the least memory to load, or {remedy}"
+            remedy = (
+                "if the weights take it, export with --storage dense, which needs the least to load; if a slice does,"
+                f" make the grid smaller (preprocess.height, preprocess.width); or {remedy}"
+            )
+        elif written.stat().st_size > MAX_FILE_BYTES:
+            remedy = f"prune further, export with --storage rice, or {remedy}"
         raise UserError(f"{target}: not written, since `wcr-med infer` would not take it: {why}; {remedy}") from error

@@ -2,6 +2,14 @@
 
 from wcr_med.onnx_file.check import TooMuchMemoryError, require_openable
 from wcr_med.onnx_file.contents import ModelContents, Node, Tensor
-from wcr_med.onnx_file.reader import read_contents
+from wcr_med.onnx_file.reader import MAX_FILE_BYTES, read_contents
 
-__all__ = ["ModelContents", "Node", "Tensor", "TooMuchMemoryError", "read_contents", "require_openable"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "ModelContents",
+    "Node",
+    "Tensor",
+    "TooMuchMemoryError",
+    "read_contents",
+    "require_openable",
+]

@@ -18,7 +18,7 @@ MAX_TENSOR_ELEMENTS = 2**27
 """Of one constant or of what follows from constants: 512 MB as float32."""
 
 MAX_CONSTANT_BYTES = 2**30
-"""Of all of those together, in any file. A kernel that is stored sparse counts about five times, for the steps of its
+"""Of all of those together, in any file. A kernel that is stored sparse counts five to six times, for the steps of its
 decoding: ONNX Runtime keeps them until the last kernel is done. Loading networks of 30 to 70 million weights took 0.8
 to 1.3 times what is counted, and 1.9 times where all is dense: it keeps a copy of kernels in an order of its own."""
 
