@@ -69,6 +69,7 @@ def real(
     pytest.skip("no patient in whom the network finds lesion")
 
 
+@pytest.mark.slow
 @pytest.mark.lgg
 @pytest.mark.parametrize("source", SOURCES)
 def test_real_patient(
