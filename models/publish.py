@@ -165,7 +165,7 @@ def cost(name: str, metrics: Mapping[str, Any]) -> str:
         f"mean difference of Dice {paired['mean_difference']:+.3f}"
         f" ({interval['low']:+.3f} to {interval['high']:+.3f}) on the same {paired['n_patients']} patients;"
         f" {paired['n_worse']} worse by more than {paired['worse_by']:g},"
-        f" {paired['n_better']} better; non-inferior at the margin of {paired['margin']:g}: {paired['verdict']}"
+        f" {paired['n_better']} better; verdict at the margin of {paired['margin']:g}: {paired['verdict']}"
     )
 
 
