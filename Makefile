@@ -30,7 +30,7 @@ demo: install
 	$(BIN)/wcr-med run --config configs/phantom.yaml --out runs/demo
 
 test: install lint
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile --cov --cov-report=term
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
