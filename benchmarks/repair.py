@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from wcr_med.compare.scoring import Rung, score_ladder
+from wcr_med.report.comparison.ladders import METRICS, Ladder, mean_with_interval
 from wcr_med.stages.inputs import open_cache, open_patients
 from wcr_med.stages.networks import open_dense
 from wcr_med.stages.workspace import open_workspace
@@ -20,10 +21,9 @@ from wcr_med.training.processor import processor_settings
 
 def scores(rung: Rung) -> tuple[float, float]:
     """`dice_patient` and `f1_pooled` on the test patients; where nothing was to find nor found, there is no Dice."""
-    counts = list((rung.patients or {}).values())
-    each = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn in counts if tp + fp + fn]
-    tp, fp, fn = (sum(column) for column in zip(*counts, strict=True))
-    return sum(each) / len(each), 2 * tp / (2 * tp + fp + fn)
+    ladder = Ladder(counts={(0, None): rung.patients or {}})
+    dice_patient, f1_pooled = (mean_with_interval(ladder, metric).value for metric in METRICS)
+    return dice_patient, f1_pooled
 
 
 def rungs(run: Path, assignments: list[str], sparsities: list[float]) -> list[Rung]:

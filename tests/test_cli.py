@@ -1,7 +1,6 @@
 """The command line: useful help, clear one-line errors, no traceback."""
 
 import json
-import logging
 import os
 import shutil
 import signal
@@ -36,10 +35,7 @@ def wcr_med(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    handlers = list(logging.getLogger().handlers)
-    yield call
-    logging.getLogger().handlers[:] = handlers
-    logging.captureWarnings(False)
+    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The `wcr-med` command: thin, and lazy, so that `infer` starts without torch."""
 
 import logging
-import shlex
 import signal
 import sys
 from types import FrameType
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from wcr_med.cli_data import data_app
-from wcr_med.cli_options import ConfigOption, DryRunOption, ModelOption, OutOption, SetOption
+from wcr_med.cli_options import ConfigOption, DryRunOption, ModelOption, OutOption, SetOption, typed_command
 from wcr_med.cli_results import compare, report
 from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
@@ -87,7 +86,7 @@ def run(
         return
     if is_launched():
         raise UserError("run: several processes can only train; give `train` to torchrun, and `run` afterwards without")
-    run_stages(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]]), show_leak=show_leak)
+    run_stages(workspace, command=typed_command(), show_leak=show_leak)
     typer.echo(f"Done. Open {out / 'report' / 'report.html'}.")
 
 

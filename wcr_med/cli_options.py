@@ -1,5 +1,7 @@
-"""Options that several commands share."""
+"""What several commands share: options, and what was typed."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,3 +24,8 @@ DryRunOption = Annotated[
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Name of a network in the run folder: dense, pruned-90, ...")
 ]
+
+
+def typed_command() -> str:
+    """The command line as it was given, for the provenance of what it writes."""
+    return shlex.join(["wcr-med", *sys.argv[1:]])

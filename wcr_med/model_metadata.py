@@ -22,6 +22,9 @@ INPUTS = ("image", "centre", "spread")
 OUTPUTS = ("logits", "probability")
 """Graph outputs, both (N, 1, h, w) float32."""
 
+STANDALONE_OUTPUTS = ("mask", "probability")
+"""Graph outputs of a standalone file, both (slices, rows, columns); its one input is the first of `INPUTS`."""
+
 MAX_BYTES = 2**20
 """Of the document. Those of ours have some thousand."""
 

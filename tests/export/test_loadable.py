@@ -7,7 +7,7 @@ import onnx
 import pytest
 from torch import nn
 
-from tests.exported import SIZE, export_small, small_artefact, small_volume, tiny_network
+from tests.exported import SIZE, export_small, small_artefact, small_volume
 from wcr_med import native
 from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
@@ -21,33 +21,23 @@ from wcr_med.runtime import Segmenter
 QUICK = ExportConfig(parity_slices=4, accelerate_rounds=1)
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    return tiny_network()
-
-
-@pytest.fixture(scope="module")
-def portable(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    return export_small(tmp_path_factory.mktemp("loadable") / "tiny.onnx", network)
-
-
-def quantised(network: nn.Module, portable: ExportResult, target: Path) -> object:
+def quantised(network: nn.Module, exported: ExportResult, target: Path) -> object:
     return export_quantised(
         network,
         small_artefact(),
         QUICK,
-        portable=portable.path,
+        portable=exported.path,
         calibration_volumes=[small_volume(seed=3)],
         parity_volumes=lambda: [small_volume(seed=1)],
         out_path=target,
     )
 
 
-def accelerated(_network: nn.Module, portable: ExportResult, target: Path) -> object:
-    return export_accelerated(portable, QUICK, parity_volumes=[small_volume(seed=1)], out_path=target)
+def accelerated(_network: nn.Module, exported: ExportResult, target: Path) -> object:
+    return export_accelerated(exported, QUICK, parity_volumes=[small_volume(seed=1)], out_path=target)
 
 
-def again(network: nn.Module, _portable: ExportResult, target: Path) -> object:
+def again(network: nn.Module, _exported: ExportResult, target: Path) -> object:
     return export_small(target, network)
 
 
@@ -56,12 +46,12 @@ Writer = Callable[[nn.Module, ExportResult, Path], object]
 
 @pytest.mark.parametrize("write", [again, quantised], ids=["portable", "int8"])
 def test_a_network_that_would_take_too_much_memory(
-    network: nn.Module, portable: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Writer
+    network: nn.Module, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Writer
 ) -> None:
     (tmp_path / "net.onnx").write_bytes(b"an older file")
     monkeypatch.setattr(budget, "constant_limit", lambda _size_bytes: 100)
     with pytest.raises(UserError) as caught:
-        write(network, portable, tmp_path / "net.onnx")
+        write(network, exported, tmp_path / "net.onnx")
     message = str(caught.value)
     assert message.startswith(
         f"{tmp_path / 'net.onnx'}: not written, since `wcr-med infer` would not take it: refused for the memory"
@@ -77,34 +67,34 @@ def test_a_network_that_would_take_too_much_memory(
 
 @pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
 def test_an_accelerated_file_is_checked_or_is_a_copy(
-    network: nn.Module, portable: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked = []
     monkeypatch.setattr("wcr_med.export.accelerated.require_loadable", lambda *_, target: checked.append(target))
-    accelerated(network, portable, tmp_path / "fast.onnx")
-    is_copy = (tmp_path / "fast.onnx").read_bytes() == portable.path.read_bytes()
+    accelerated(network, exported, tmp_path / "fast.onnx")
+    is_copy = (tmp_path / "fast.onnx").read_bytes() == exported.path.read_bytes()
     assert checked == ([] if is_copy else [tmp_path / "fast.onnx"])
 
 
 def test_a_file_that_is_too_large(
-    network: nn.Module, portable: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: nn.Module, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (reader, loadable):
         monkeypatch.setattr(module, "MAX_FILE_BYTES", 100)
     with pytest.raises(UserError, match="; prune further, export with --storage rice, or train a smaller network"):
-        again(network, portable, tmp_path / "net.onnx")
+        again(network, exported, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_operator_that_the_runtime_does_not_take(
-    portable: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = {name: rule for name, rule in check.RULES.items() if name != "Conv"}
     monkeypatch.setattr(check, "RULES", without)
     with pytest.raises(
         UserError, match=r"x\.onnx: not written, .* 'Conv', which no network of ours has; train a smaller"
     ):
-        require_loadable(portable.path, portable.metadata, target=tmp_path / "x.onnx")
+        require_loadable(exported.path, exported.metadata, target=tmp_path / "x.onnx")
 
 
 @pytest.mark.parametrize(("storage", "values"), [("sparse_value", "fp16"), ("rice", "int8")])

@@ -146,11 +146,8 @@ def _collate(items: list[Batch], *, shape_Chw: tuple[int, ...]) -> Batch:
     images, masks = zip(*items, strict=True)
     # In a loader process this writes into shared memory at once, as torch's own collation does. Images stay channels
     # last, as they come: no copy changes their order.
-    image_NhwC, mask_N1hw = (
-        default_collate([image_Chw.permute(1, 2, 0) for image_Chw in images]),
-        default_collate([*masks]),
-    )
-    return image_NhwC.permute(0, 3, 1, 2), mask_N1hw
+    image_NhwC = default_collate([image_Chw.permute(1, 2, 0) for image_Chw in images])
+    return image_NhwC.permute(0, 3, 1, 2), default_collate([*masks])
 
 
 def _leave_signals_to_the_training(_worker: int) -> None:

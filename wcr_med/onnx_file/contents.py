@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from wcr_med.model_metadata import INPUTS
+from wcr_med.model_metadata import INPUTS, STANDALONE_OUTPUTS
 
 Shape: TypeAlias = tuple[int | None, ...]
 """Axes; `None` for those without a number."""
-
-_STANDALONE_OUTPUTS = {"mask", "probability"}
 
 MAX_KNOWN_VALUES = 64
 """Numbers of a constant that are kept: shapes, sizes and axes have fewer."""
@@ -113,4 +111,4 @@ class ModelContents:
     @property
     def is_standalone(self) -> bool:
         """Whether its inputs and outputs are those of `wcr-med export --standalone`."""
-        return set(self.inputs) == {INPUTS[0]} and set(self.outputs) == _STANDALONE_OUTPUTS
+        return set(self.inputs) == {INPUTS[0]} and set(self.outputs) == set(STANDALONE_OUTPUTS)

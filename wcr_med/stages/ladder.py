@@ -7,15 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from wcr_med.artefacts import ModelArtefact
 from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
 from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.pruning import Measured, repair_in_words
 from wcr_med.stages.inputs import Patients, declared_spacing, open_cache, open_patients
-from wcr_med.stages.networks import open_dense, open_predictor, require_model
-from wcr_med.stages.prune import check_pruning, measure_dense, pruned_copy
+from wcr_med.stages.networks import open_dense, open_model, open_predictor, require_model
+from wcr_med.stages.prune import (
+    at_sparsity,
+    check_pruning,
+    measure_dense,
+    prune_stage,
+    pruned_copy,
+    pruned_sparsities,
+)
 from wcr_med.stages.threshold import with_threshold
-from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +88,26 @@ def _key(workspace: Workspace, patients: Patients, sparsity: float, repair: tupl
     }
 
 
+def _network(
+    workspace: Workspace,
+    patients: Patients,
+    sparsity: float,
+    repair: tuple[str, ...],
+    measured: Callable[[], Measured],
+) -> tuple[nn.Module, ModelArtefact]:
+    """The network of a rung with its threshold: the run's own where it is that, made here otherwise."""
+    pruning = workspace.config.pruning
+    if repair and not pruning.finetune_epochs and sparsity in pruned_sparsities(pruning):
+        prune_stage(at_sparsity(workspace, sparsity))  # as a rule done before, and kept
+        return open_model(workspace, pruned_name(sparsity))
+    cache = open_cache(workspace, patients)
+    dense = open_dense(workspace, patients.split)
+    model, artefact, _ = pruned_copy(
+        workspace, cache, patients, dense, sparsity=sparsity, repair=repair, measured=measured()
+    )
+    return model, with_threshold(workspace, patients, model, artefact)
+
+
 def _score(
     workspace: Workspace,
     patients: Patients,
@@ -87,12 +117,7 @@ def _score(
     folder: Path,
 ) -> None:
     config = workspace.config
-    cache = open_cache(workspace, patients)
-    dense = open_dense(workspace, patients.split)
-    model, artefact, _ = pruned_copy(
-        workspace, cache, patients, dense, sparsity=sparsity, repair=repair, measured=measured()
-    )
-    artefact = with_threshold(workspace, patients, model, artefact)
+    model, artefact = _network(workspace, patients, sparsity, repair, measured)
     if artefact.threshold is None:
         raise UserError("no operating threshold was chosen; set evaluation.threshold")
     result = evaluate_patients(

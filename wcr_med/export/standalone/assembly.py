@@ -11,9 +11,9 @@ from wcr_med.export.passes import remove_unused_initializers
 from wcr_med.export.standalone.framing import Resampling, resampling
 from wcr_med.export.standalone.statistics import Statistics, measure
 from wcr_med.export.standalone.writing import GraphWriter, Results, Tensor, value_info
-from wcr_med.model_metadata import INPUTS, OUTPUTS, ModelMetadata
+from wcr_med.model_metadata import INPUTS, OUTPUTS, STANDALONE_OUTPUTS, ModelMetadata
 
-IMAGE, MASK, PROBABILITY = "image", "mask", "probability"
+IMAGE, (MASK, PROBABILITY) = INPUTS[0], STANDALONE_OUTPUTS
 _NATIVE = ("rows", "columns")
 _SHAPE = ("slices", *_NATIVE)
 _IMAGE_TEXT = (
