@@ -1,13 +1,11 @@
 """Commands beyond one run: a comparison of methods, and reports."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wcr_med.cli_options import OutOption, SetOption
+from wcr_med.cli_options import OutOption, SetOption, typed_command
 from wcr_med.errors import UserError
 
 
@@ -32,6 +30,9 @@ def compare(
     table: Annotated[
         bool, typer.Option("--table", help="Train nothing; make table and figures from what is there.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Take cells anew that failed in an earlier call.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the methods and the plan, do nothing.")] = False,
 ) -> None:
     """Compare training methods fairly: methods x seeds x folds, one table with intervals.
@@ -51,9 +52,16 @@ def compare(
     if dry_run:
         typer.echo(plan_text(comparison))
         return
-    command = shlex.join(["wcr-med", *sys.argv[1:]])
     typer.echo(
-        compare_stage(comparison, out, max_trials=max_trials, minutes=minutes, table_only=table, command=command)
+        compare_stage(
+            comparison,
+            out,
+            max_trials=max_trials,
+            minutes=minutes,
+            table_only=table,
+            retry_failed=retry_failed,
+            command=typed_command(),
+        )
     )
 
 
@@ -102,4 +110,4 @@ def report(
     if not (folders[0] / "config.yaml").is_file():
         raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
     workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
-    typer.echo(report_stage(workspace, command=shlex.join(["wcr-med", *sys.argv[1:]])))
+    typer.echo(report_stage(workspace, command=typed_command()))

@@ -130,6 +130,11 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
     assert {failure["message"] for failure in document["failures"]} == {"the loss is nan at step 7"}
     assert "the loss is nan at step 7" in (tmp_path / "out" / "compare.md").read_text()
 
+    monkeypatch.setattr(trial, "train", train)
+    compare_stage(comparison(seeds=[0]), tmp_path / "out", retry_failed=True)
+    document = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert document["missing"] == document["failures"] == []
+
 
 def test_methods_of_ones_own(comparison: Build, tmp_path: Path) -> None:
     methods = {

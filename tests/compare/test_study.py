@@ -44,6 +44,38 @@ def test_two_workers_share_it(comparison: Build, tmp_path: Path) -> None:
     assert study(config, tmp_path).complete
 
 
+def test_cells_that_share_a_training_are_never_out_at_the_same_time(comparison: Build, tmp_path: Path) -> None:
+    lamp = {"set": {"regularizer.name": "none", "pruning.score": "lamp"}}
+    config = comparison({"none": None, "lamp": lamp, "l1": None}, tuning_trials=1)
+
+    def opened() -> Study:
+        return Study(
+            config,
+            chosen_methods(config),
+            tmp_path,
+            training_of=lambda cell: (cell.seed, "none" if cell.method == "lamp" else cell.method),
+        )
+
+    at_it: list[str] = []
+    clashes: list[str] = []
+
+    def meanwhile(_cell: Cell) -> float:
+        """Another worker's turn, while the first cell is at work."""
+
+        def run(cell: Cell) -> float:
+            at_it.append(cell.method)
+            clashes.extend(["none"] * (cell.method == "lamp" and cell.seed == 0))
+            return 0.5
+
+        return float(opened().work(run, max_trials=3))
+
+    assert opened().work(meanwhile, max_trials=1) == 1  # none, of the first seed
+    assert at_it == ["l1", "none", "l1"]  # the other seed's, rather than lamp's of the first
+    assert not clashes
+    assert opened().work(lambda _cell: 0.5) == 2
+    assert opened().complete
+
+
 def test_an_interrupted_cell_is_taken_again_and_a_failed_one_is_not(comparison: Build, tmp_path: Path) -> None:
     config = comparison(seeds=[0], tuning_trials=1)
 
@@ -66,6 +98,12 @@ def test_an_interrupted_cell_is_taken_again_and_a_failed_one_is_not(comparison: 
     assert opened.complete
     assert [(cell.method, message) for cell, message in opened.failures()] == [("l1", "the loss is nan")]
     assert study(config, tmp_path).work(run) == 0
+
+    again = Study(config, chosen_methods(config), tmp_path, retry_failed=True)
+    assert not again.complete
+    assert again.work(lambda _cell: 0.5) == 1
+    assert again.complete
+    assert again.failures() == study(config, tmp_path).failures() == []
 
 
 def test_cells_of_methods_that_it_does_not_know_are_left_to_others(comparison: Build, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`wcr-med compare`: work on the study, then make its tables from the result files."""
 
+import functools
 import logging
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from wcr_med.compare.methods import Method, chosen_methods
 from wcr_med.compare.plan import Cell, places, tuning_cells
 from wcr_med.compare.results import fitting, load_failures, load_results, objective
 from wcr_med.compare.study import Study
-from wcr_med.compare.trial import Data, Unfinished, run_cell
+from wcr_med.compare.trial import Data, Unfinished, run_cell, training_key
 from wcr_med.data.content import content_hash
 from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
@@ -28,6 +29,7 @@ def compare_stage(
     max_trials: int | None = None,
     minutes: float | None = None,
     table_only: bool = False,
+    retry_failed: bool = False,
     command: str | None = None,
 ) -> str:
     """Train and score the cells that are missing, then write compare.md, compare.csv, compare.json and figures.
@@ -40,6 +42,7 @@ def compare_stage(
         max_trials: take at most this many cells.
         minutes: take no new cell after this time.
         table_only: train nothing, look at result files alone.
+        retry_failed: take cells anew that failed in an earlier call.
         command: what was typed, for the table.
 
     Returns:
@@ -52,7 +55,13 @@ def compare_stage(
     require_apart(out, config.run)
     failures: dict[str, str] = {}
     if not table_only:
-        study = Study(config, methods, out)
+        by_name = {method.name: method for method in methods}
+
+        @functools.cache
+        def training_of(cell: Cell) -> str:
+            return training_key(cell, by_name[cell.method], config)
+
+        study = Study(config, methods, out, training_of=training_of, retry_failed=retry_failed)
         write_text(out / "config.yaml", config.to_yaml())
         _work(study, config, methods, out, max_trials=max_trials, minutes=minutes)
         failures = {cell.key: message for cell, message in study.failures()}

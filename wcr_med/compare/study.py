@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 RunCell = Callable[[Cell], float]
 """Trains and scores a cell; gives its objective. A UserError marks it as failed, and the study goes on."""
 
+TrainingOf = Callable[[Cell], Hashable]
+"""Equal for cells that share a training."""
+
 
 class Study:
     """The cells of a comparison in a database.
@@ -41,15 +44,27 @@ class Study:
         config: names the study and its storage, and decides the cells.
         methods: of the comparison.
         out: where study.db lies, if no storage is named.
+        training_of: cells that share a training are handed out one after the other, so that it is done once; without
+            it none do.
+        retry_failed: take cells anew that failed before now.
 
     Raises:
         UserError: the database cannot be opened, or holds a study of this name with another configuration.
     """
 
-    def __init__(self, config: CompareConfig, methods: Sequence[Method], out: Path) -> None:
+    def __init__(
+        self,
+        config: CompareConfig,
+        methods: Sequence[Method],
+        out: Path,
+        *,
+        training_of: TrainingOf = lambda cell: cell,
+        retry_failed: bool = False,
+    ) -> None:
         self._config = config
         self._methods = methods
         self._names = {method.name for method in methods}
+        self._training_of = training_of
         self._url = config.study.storage or f"sqlite:///{out / 'study.db'}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # a failed cell is told of in one line, here
         # Heartbeats have been experimental for years; a reader can do nothing about it.
@@ -61,6 +76,7 @@ class Study:
                 study_name=config.study.name, storage=_open(self._url), load_if_exists=True, direction="maximize"
             )
             self._check_configuration()
+            self._forgiven = len(self._study.get_trials(deepcopy=False)) if retry_failed else 0
 
     def work(self, run_cell: RunCell, *, max_trials: int | None = None, seconds: float | None = None) -> int:
         """Take cells until none is left, and wait for those that others are at where later ones depend on them.
@@ -104,13 +120,15 @@ class Study:
             return choose_values(self._methods, self._config.study, self._settled())
 
     def failures(self) -> list[tuple[Cell, str]]:
-        """Cells that failed, and why."""
+        """Cells that failed and have not been done since, and why."""
         with self._explained():
-            return [
-                (Cell.from_dict(trial.user_attrs[_CELL]), trial.user_attrs[_ERROR])
+            settled = self._settled()
+            failed = {
+                Cell.from_dict(trial.user_attrs[_CELL]): str(trial.user_attrs[_ERROR])
                 for trial in self._trials()
                 if _ERROR in trial.user_attrs
-            ]
+            }
+            return [(cell, message) for cell, message in failed.items() if settled.get(cell.key) is None]
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
@@ -123,7 +141,7 @@ class Study:
             key = Cell.from_dict(trial.user_attrs[_CELL]).key
             if trial.state == TrialState.COMPLETE:
                 scores[key] = trial.value
-            elif _ERROR in trial.user_attrs:
+            elif _ERROR in trial.user_attrs and trial.number >= self._forgiven:
                 scores.setdefault(key, None)
         return scores
 
@@ -133,21 +151,30 @@ class Study:
     def _enqueue(self) -> bool:
         """Add the cells that can be done now and are not in the study; whether any waits."""
         optuna.storages.fail_stale_trials(self._study)
-        present = set(self._settled())
         open_states = (TrialState.WAITING, TrialState.RUNNING)
         open_trials = [trial for trial in self._trials() if trial.state in open_states]
-        present |= {Cell.from_dict(trial.user_attrs[_CELL]).key for trial in open_trials}
         if any(trial.state == TrialState.WAITING for trial in open_trials):
             return True
-        missing = [cell for cell in tuning_cells(self._methods, self._config.study) if cell.key not in present]
-        if not missing:
-            cells = final_cells(self._methods, self._config.study, self.chosen())
-            missing = [cell for cell in cells if cell.key not in present]
+        taken = [Cell.from_dict(trial.user_attrs[_CELL]) for trial in open_trials]
+        free = self._free(tuning_cells(self._methods, self._config.study), taken)
+        if not free:
+            free = self._free(final_cells(self._methods, self._config.study, self.chosen()), taken)
             # One seed at a time: a method that was tuned last shall not wait for all seeds of the others.
-            missing = [cell for cell in missing if (cell.seed, cell.fold) == (missing[0].seed, missing[0].fold)]
-        for cell in missing:
+            free = [cell for cell in free if (cell.seed, cell.fold) == (free[0].seed, free[0].fold)]
+        for cell in free:
             self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
-        return bool(missing)
+        return bool(free)
+
+    def _free(self, cells: Sequence[Cell], taken: Sequence[Cell]) -> list[Cell]:
+        """The cells that are neither done nor taken and whose training nobody is at; one for each training."""
+        settled = self._settled()
+        trainings = {self._training_of(cell) for cell in taken if cell.method in self._names}
+        free: dict[Hashable, Cell] = {}
+        for cell in cells:
+            training = self._training_of(cell)
+            if cell.key not in settled and training not in trainings:
+                free.setdefault(training, cell)
+        return list(free.values())
 
     def _take(self, run_cell: RunCell) -> int:
         """Take one waiting cell, if no other worker was faster; whether one was taken, as 0 or 1."""

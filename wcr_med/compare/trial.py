@@ -106,6 +106,12 @@ def run_cell(cell: Cell, method: Method, config: CompareConfig, data: Data, out:
     return result
 
 
+def training_key(cell: Cell, method: Method, config: CompareConfig) -> str:
+    """Equal for cells of one training, whose scoring alone may differ; of the configuration, without the images."""
+    run = method.configure(config.run, value=cell.value, seed=cell.seed, fold=cell.fold)
+    return sha256_of_json(run_recipe(run))
+
+
 def trial_folder(out: Path, run: Config, split: Split, data_hash: str) -> Path:
     """Where a training lies: under the hash of all that decides its weights."""
     key = sha256_of_json({"deciding": deciding_fields(run), "split": split.hash, "data": data_hash})
