@@ -9,13 +9,18 @@ from torch import nn
 from wcr_med.errors import UserError
 from wcr_med.pruning import Calibration, make_mask, prune_, tune_biases_
 from wcr_med.pruning.biases import tunable_parameters
+from wcr_med.training.processor import PLAIN_CPU
 
 
-def test_the_loss_falls_and_nothing_else_moves(unet: nn.Module, make_calibration: Callable[..., Calibration]) -> None:
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_loss_falls_and_nothing_else_moves(
+    unet: nn.Module, make_calibration: Callable[..., Calibration], precision: torch.dtype
+) -> None:
     unet.train()
+    processor = replace(PLAIN_CPU, precision=precision)
     prune_(unet, make_mask(unet, "global_magnitude", 0.8))
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    report = tune_biases_(unet, make_calibration(18, 6), epochs=3, learning_rate=0.02)
+    report = tune_biases_(unet, replace(make_calibration(18, 6), processor=processor), epochs=3, learning_rate=0.02)
     assert report["loss_after"] < report["loss_before"] - 0.01
     assert (report["n_steps"], report["epochs"]) == (9, 3)  # 16, 2 and 6 slices at each pass
     moved = {name for name, tensor in unet.state_dict().items() if not torch.equal(tensor, before[name])}

@@ -36,10 +36,11 @@ def tune_biases_(
 
     Adam with a constant rate, batches of at most `BATCH_SIZE` slices in the calibration's order at every pass.
     Normalisation uses its running statistics, and dropout is off, as where the network is used. Every other parameter
-    and all buffers stay as they are, bit for bit.
+    and all buffers stay as they are, bit for bit. Steps are computed in the processor's precision; the losses that are
+    told are those of float32.
 
     Args:
-        model: the pruned network, on the calibration's device; each module keeps its mode. Gradients are cleared.
+        model: the pruned network, on the calibration's processor; each module keeps its mode. Gradients are cleared.
         calibration: slices and loss.
         epochs: passes over the slices.
         learning_rate: Adam's.
@@ -97,7 +98,9 @@ def _steps(
             parts = (torch.split(whole, BATCH_SIZE) for whole in (image_NChw, mask_N1hw))
             for images, masks in zip(*parts, strict=True):
                 optimizer.zero_grad()
-                torch.autograd.backward(calibration.loss_of(model(images).float(), masks))
+                with calibration.processor.autocast():
+                    logits_N1hw = model(images)
+                torch.autograd.backward(calibration.loss_of(logits_N1hw.float(), masks))
                 optimizer.step()
                 n_steps += 1
     optimizer.zero_grad()
@@ -106,7 +109,7 @@ def _steps(
 
 @torch.no_grad()
 def _mean_loss(model: nn.Module, calibration: Calibration) -> float:
-    total = torch.zeros((), dtype=torch.float64, device=calibration.device)
+    total = torch.zeros((), dtype=torch.float64, device=calibration.processor.device)
     n_slices = 0
     for image_NChw, mask_N1hw in calibration.placed():
         total += calibration.loss_of(model(image_NChw).float(), mask_N1hw).double() * len(image_NChw)

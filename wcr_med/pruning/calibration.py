@@ -4,7 +4,7 @@ Shape suffixes: N slices of a batch, C channels, h and w rows and columns of the
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from wcr_med.data.cache import SliceCache
 from wcr_med.data.dataset import balanced_rows
 from wcr_med.data.split import Split
 from wcr_med.losses import Loss, build_loss
-from wcr_med.training.processor import choose_processor
+from wcr_med.training.processor import PLAIN_CPU, Processor, choose_processor
 
 Batch = tuple[Tensor, Tensor]
 """image_NChw float32, normalised; mask_N1hw float32 of 0 and 1."""
@@ -30,18 +30,18 @@ class Calibration:
     Attributes:
         batches: gives the same batches at each call, see `calibration_slices`; they may lie on any device.
         loss_of: the training loss, of `wcr_med.losses.build_loss`.
-        device: where the network computes. Whoever takes a Calibration moves network and batches there, and leaves the
-            network there.
+        processor: where the network computes, and with which numbers it may learn; statistics are taken in float32.
+            Whoever takes a Calibration places network and batches there, and leaves the network there.
     """
 
     batches: Callable[[], Iterable[Batch]]
     loss_of: Loss
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    processor: Processor = PLAIN_CPU
 
     def placed(self) -> Iterator[Batch]:
-        """One pass over the batches, on the device."""
+        """One pass over the batches, where the network computes."""
         for image_NChw, mask_N1hw in self.batches():
-            yield image_NChw.to(self.device), mask_N1hw.to(self.device)
+            yield self.processor.place(image_NChw), self.processor.place(mask_N1hw)
 
 
 def open_calibration(config: Config, cache: SliceCache, split: Split) -> Calibration:
@@ -56,9 +56,7 @@ def open_calibration(config: Config, cache: SliceCache, split: Split) -> Calibra
             other_per_tumour=config.training.other_per_tumour,
         )
 
-    return Calibration(
-        batches=batches, loss_of=build_loss(config.loss), device=choose_processor(config.training).device
-    )
+    return Calibration(batches=batches, loss_of=build_loss(config.loss), processor=choose_processor(config.training))
 
 
 def calibration_slices(
@@ -86,5 +84,6 @@ def calibration_slices(
     drawn = balanced_rows(cache, rows, other_per_tumour=other_per_tumour, seed=seed, epoch=0)[:n_slices]
     for start in range(0, len(drawn), batch_size):
         chosen = drawn[start : start + batch_size]
+        cache.will_need(chosen.tolist())
         mask_Nhw = cache.masks_Nhw[chosen].astype(np.float32)
         yield torch.from_numpy(cache.images_NChw[chosen]).float(), torch.from_numpy(mask_Nhw)[:, None]

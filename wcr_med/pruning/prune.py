@@ -61,7 +61,7 @@ def measure(model: nn.Module, score: str, calibration: Calibration, *, cost_weig
     """Measure what a score needs, and nothing else; for many sparsities of one network, once is enough.
 
     Args:
-        model: the network before pruning; left as it was, but on the calibration's device.
+        model: the network before pruning; left as it was, but placed on the calibration's processor.
         score: see `make_mask`; squared gradients are taken for "fisher" alone.
         calibration: slices on the run's grid, which layers' costs are counted for, and the training loss.
         cost_weight: see `make_mask`; costs are counted where it is above 0.
@@ -75,7 +75,7 @@ def measure(model: nn.Module, score: str, calibration: Calibration, *, cost_weig
         image_NChw, _ = next(iter(calibration.placed()), (None, None))
         if image_NChw is None:
             raise UserError("pruning.cost_weight: no training slices to see the grid from")
-        costs = layer_costs(model.to(calibration.device), tuple(image_NChw.shape[1:]))
+        costs = layer_costs(calibration.processor.place_model(model), tuple(image_NChw.shape[1:]))
     return Measured(costs=costs, squared_gradients=squared_gradients(model, calibration) if score == "fisher" else None)
 
 

@@ -32,11 +32,11 @@ def repair_(
     """Do the named repair steps on a pruned network, in place and in the given order.
 
     Args:
-        model: the pruned network; moved to the calibration's device, where it stays. Zeros of kernels stay zeros.
+        model: the pruned network; placed on the calibration's processor, where it stays. Zeros of kernels stay zeros.
         names: of `pruning.repair`: "reestimate_statistics", "match_variance", "tune_biases". Empty: nothing is done.
         calibration: training slices and the training loss.
-        dense: the same network before pruning; needed for match_variance alone. Moved to the same device, otherwise
-            left as it is.
+        dense: the same network before pruning; needed for match_variance alone. Placed on the same processor,
+            otherwise left as it is.
         tune_epochs: passes of tune_biases over the slices.
 
     Returns:
@@ -48,7 +48,7 @@ def repair_(
     """
     require_repair(names)
     records = []
-    model.to(calibration.device)
+    calibration.processor.place_model(model)
     for name in names:
         images = (image_NChw for image_NChw, _ in calibration.placed())
         if name == "reestimate_statistics":
@@ -56,7 +56,7 @@ def repair_(
         elif name == "match_variance":
             if dense is None:
                 raise ValueError("match_variance needs the dense network")
-            details = match_variance_(model, dense.to(calibration.device), images)
+            details = match_variance_(model, calibration.processor.place_model(dense), images)
         else:
             details = tune_biases_(model, calibration, epochs=tune_epochs)
         records.append({"step": name, **details})

@@ -25,8 +25,8 @@ def squared_gradients(model: nn.Module, calibration: Calibration) -> dict[str, T
     precision.
 
     Args:
-        model: the network; moved to the calibration's device, where it stays. Its weights, modes and gradients are left
-            as they were.
+        model: the network; placed on the calibration's processor, where it stays. Its weights, modes and gradients are
+            left as they were.
         calibration: slices and loss.
 
     Returns:
@@ -38,7 +38,7 @@ def squared_gradients(model: nn.Module, calibration: Calibration) -> dict[str, T
     References:
         Singh, Alistarh: WoodFisher, arXiv 2004.14340 (its diagonal).
     """
-    kernels = prunable_parameters(model.to(calibration.device))
+    kernels = prunable_parameters(calibration.processor.place_model(model))
     sums = {name: torch.zeros_like(kernel, dtype=torch.float64) for name, kernel in kernels.items()}
     wanted = [(kernel, kernel.requires_grad) for kernel in kernels.values()]
     n_slices = 0

@@ -52,6 +52,10 @@ class Processor:
         )
 
 
+PLAIN_CPU = Processor(device=torch.device("cpu"), precision=torch.float32)
+"""The processor that every machine has."""
+
+
 def choose_processor(config: TrainingConfig) -> Processor:
     """The device and precision that the configuration asks for.
 
