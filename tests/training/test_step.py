@@ -20,6 +20,7 @@ from wcr_med.training.step import TrainingStep, build_step
 STATEFUL: list[dict[str, Any]] = [
     {"regularizer": {"name": "wcr_quantile", "strength": 0.3}},
     {"regularizer": {"name": "gradual_magnitude", "strength": 1.0}},
+    {"regularizer": {"name": "gradual_magnitude", "strength": 1.0, "schedule": {"settle": 0.5}}},
     {"regularizer": {"name": "wcr_tangential", "strength": 1.0}},
     {"regularizer": {"name": "wcr_quantile", "strength": 0.3, "cost_weight": 1.0}},
     {"optimizer": {"robust": "sam"}},
@@ -52,6 +53,20 @@ def test_a_regularizer_changes_the_update_only_when_its_schedule_says(name: str)
     for step, acts in ((0, False), (5, True), (8, False)):
         found = weights_after(step, name=name, strength=None, schedule=schedule)
         assert any(not torch.equal(found[key], plain[key]) for key in plain) == acts, step
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+def test_a_hard_mask_outlives_its_schedule(alpha: float) -> None:
+    schedule = {"start": 0.1, "ramp": 0.3, "settle": 0.4}
+    regularizer = {"name": "gradual_magnitude", "strength": None, "sparsity": 0.9, "schedule": schedule}
+    take_step = step_of(tiny_config(regularizer=regularizer, optimizer={"powerpropagation": alpha}))
+    zeros = []
+    for step in range(10):
+        take_step(*batch(), step=step, rate=0.05)
+        zeros.append(sum(int((kernel == 0).sum()) for kernel in take_step.kernels.values()))
+    assert zeros[0] == 0
+    assert zeros[5] > 0
+    assert zeros[6:] == zeros[5:6] * 4
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,9 @@ class Regularizer(ABC):
     def step_(self, parameters: Mapping[str, Tensor], strength: float, moment: Moment) -> None:  # noqa: B027 - a hook
         """What it does to the weights after the optimizer's step; nothing, unless it is a `WeightStep`."""
 
+    def hold_(self, parameters: Mapping[str, Tensor]) -> None:  # noqa: B027 - a hook
+        """What it keeps up after each step of the schedule's `settle`, where it acts no more; for most nothing."""
+
     @property
     def needs_costs(self) -> bool:
         """Whether `prepare` must be called before the first step."""

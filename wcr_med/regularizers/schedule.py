@@ -38,6 +38,10 @@ class Schedule:
             return 0.0
         return min(1.0, (q - self.start) / self.ramp) if self.ramp else 1.0
 
+    def settles(self, step: int, total: int) -> bool:
+        """Whether a step counted from 0 lies in the last share, where the regularizer acts no more."""
+        return step / total >= 1 - self.settle
+
 
 def resolve_schedule(config: ScheduleConfig, default: Schedule) -> Schedule:
     """The configured shares, each null one taken from the method's own default.

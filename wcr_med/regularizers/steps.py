@@ -132,7 +132,8 @@ class WCRQuantile(_ToQuantile):
     It descends on the minimax concave penalty, tau |w| - w^2 / 2 below tau and tau^2 / 2 above (Zhang, Annals of
     Statistics 38, 2010): survivors are not shrunk, the others go to exactly zero, and pruning at or below `sparsity`
     removes zeros. `keep_norm` p multiplies each layer by (norm before / norm after)^p, so that layers of small weights
-    are not emptied; a layer without any weight left stays so.
+    are not emptied; a layer without any weight left stays so. In the schedule's `settle` nothing is held: weights that
+    went to zero may grow again.
     """
 
     name = "wcr_quantile"
@@ -206,6 +207,12 @@ class GradualMagnitude(_ToQuantile):
                 kept = weights.abs() > taus[name]
                 self._keep[name] = kept & self._keep[name] if name in self._keep else kept
             weights.mul_(self._keep[name])
+
+    @torch.no_grad()
+    def hold_(self, parameters: Mapping[str, Tensor]) -> None:
+        """Hold the mask; before there is one nothing."""
+        for name, keep in self._keep.items():
+            parameters[name].mul_(keep)
 
     def state(self) -> dict[str, Tensor]:
         """The threshold and the mask of each kernel."""

@@ -10,7 +10,7 @@ from wcr_med.config import Config
 from wcr_med.losses import Loss, build_loss
 from wcr_med.models import layer_costs, prunable_parameters
 from wcr_med.optimizers import Powerpropagation, Robust, build_optimizer, build_robust, set_learning_rate
-from wcr_med.regularizers import Moment, Regularizer, Schedule, WeightStep, strength_and_schedule
+from wcr_med.regularizers import LossTerm, Moment, Regularizer, Schedule, strength_and_schedule
 from wcr_med.training.distributed import Group
 from wcr_med.training.processor import Processor
 
@@ -83,11 +83,8 @@ class TrainingStep:
         if self.regularizer is not None and rise:
             self.regularizer.add_gradient_(self.kernels, self.strength * rise)
         self._update()
-        if self.regularizer is not None and rise:
-            moment = Moment(step=step, learning_rate=rate, rise=rise)
-            self.regularizer.step_(self.kernels, self.strength, moment)
-            if self.power is not None and isinstance(self.regularizer, WeightStep):
-                self.power.follow_()
+        if self.regularizer is not None:
+            self._move_weights(self.regularizer, Moment(step=step, learning_rate=rate, rise=rise))
         return loss
 
     def fits(self, images_NChw: Tensor, masks_N1hw: Tensor) -> None:
@@ -132,6 +129,17 @@ class TrainingStep:
             return loss.detach()
 
         return backward
+
+    def _move_weights(self, regularizer: Regularizer, moment: Moment) -> None:
+        """What the regularizer does after the optimizer."""
+        if moment.rise:
+            regularizer.step_(self.kernels, self.strength, moment)
+        elif self.schedule.settles(moment.step, self.n_steps):
+            regularizer.hold_(self.kernels)
+        else:
+            return
+        if self.power is not None and not isinstance(regularizer, LossTerm):
+            self.power.follow_()
 
     def _update(self) -> None:
         if self.power is None:
