@@ -44,6 +44,12 @@ def test_every_shipped_comparison_is_complete_and_can_be_planned(path: Path) -> 
         ("methods={none: {sett: {}}}", "methods.none: sett is not a field; did you mean set?"),
         ("methods={none: {set: {seed.x: 1}}}", "method none: seed.x is not a field: seed is a value"),
         ("methods={none: {set: {regularizer.name: wrc}}}", "method none: regularizer.name: 'wrc' is not a regularizer"),
+        ("study.repair=[tune_biases, match_variance]", "pruning.repair: match_variance must come first"),
+        ("study.sparsities=[0.95, 0.9995]", "0.9995, but pruning.layer_floor 0.001 leaves at most 0.999"),
+        (
+            "methods={none: {set: {pruning.score: layer_magnitude, pruning.cost_weight: 0.5}}}",
+            "method none: pruning.cost_weight is 0.5",
+        ),
         (
             "methods={none: {tune: {field: optimizer.rho, low: 1, high: 0.1, default: 0.5}}}",
             "methods.none: tune: low, default and high are 1, 0.5, 0.1: not in order",

@@ -1,4 +1,5 @@
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,19 @@ def test_an_unknown_name_names_the_nearest() -> None:
 def test_a_strength_beyond_the_method_is_refused() -> None:
     with pytest.raises(UserError, match=r"regularizer\.strength is 1\.5: wcr_quantile takes at most 1 "):
         build_regularizer(RegularizerConfig(name="wcr_quantile", strength=1.5))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "gradual_magnitude", "strength": 0.3}, r"strength is 0\.3, but gradual_magnitude has none"),
+        ({"name": "wcr", "cost_weight": 0.5}, r"cost_weight is 0\.5, but wcr does not use it"),
+        ({"name": "gradual_magnitude", "keep_norm": 1.0}, "keep_norm is 1, but gradual_magnitude does not use it"),
+    ],
+)
+def test_what_a_method_does_not_use_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_regularizer(RegularizerConfig(**fields))
 
 
 def test_the_resolved_section_has_no_null() -> None:

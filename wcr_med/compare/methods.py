@@ -9,6 +9,7 @@ from wcr_med.compare.config import CompareConfig, MethodConfig, StudyConfig, Tun
 from wcr_med.config import Config, parse_config
 from wcr_med.errors import UserError
 from wcr_med.regularizers import build_regularizer, regularizer_class, regularizer_names
+from wcr_med.stages.prune import check_pruning
 
 _NONE = {"regularizer.name": "none"}
 
@@ -137,10 +138,16 @@ def chosen_methods(config: CompareConfig) -> tuple[Method, ...]:
 
 def _check(method: Method, config: CompareConfig) -> None:
     """Refuse before the first training what would fail in a later one."""
-    for value in method.values(config.study.tuning_trials):
+    study = config.study
+    for value in method.values(study.tuning_trials):
         run = method.configure(config.run, value=value, seed=config.study.seeds[0], fold=None)
+        pruning = run.pruning.model_copy(  # as the study prunes and repairs
+            update={"sparsity": study.sparsities[0], "also": study.sparsities, "ladder": (), "repair": study.repair}
+        )
         try:
             build_regularizer(run.regularizer)
+            if not method.dense_only:
+                check_pruning(pruning)
         except UserError as error:
             raise UserError(f"method {method.name}: {error}") from None
 

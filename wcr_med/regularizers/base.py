@@ -41,6 +41,7 @@ class Regularizer(ABC):
         strength_range: lowest and highest strength that a tuning tries, on a logarithmic scale.
         largest_strength: above it the method is not defined.
         default_schedule: used where the configuration gives none.
+        options: which of `regularizer.cost_weight` and `keep_norm` its `from_config` takes; others may not be set.
     """
 
     name: ClassVar[str]
@@ -49,6 +50,7 @@ class Regularizer(ABC):
     strength_range: ClassVar[tuple[float, float]]
     largest_strength: ClassVar[float] = inf
     default_schedule: ClassVar[Schedule] = Schedule()
+    options: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_config(cls, config: RegularizerConfig) -> Self:

@@ -12,6 +12,7 @@ from wcr_med.regularizers.schedule import Schedule, resolve_schedule
 ENTRY_POINTS = "wcr_med.regularizers"
 """Group of entry points under which an installed package names modules or classes that register regularizers."""
 
+_OPTIONS = ("cost_weight", "keep_norm")
 _TABLE: dict[str, type[Regularizer]] = {}
 _Kind = TypeVar("_Kind", bound=type[Regularizer])
 
@@ -56,12 +57,19 @@ def build_regularizer(config: RegularizerConfig) -> Regularizer | None:
     """The regularizer that a configuration names; `None` for "none". Its strength is given at each call.
 
     Raises:
-        UserError: the name is unknown, the strength out of range, or the schedule longer than the training.
+        UserError: the name is unknown, the strength out of range, the schedule longer than the training, or an option
+            is set that the method does not use.
     """
     if config.name == "none":
         return None
     strength_and_schedule(config)
-    return regularizer_class(config.name).from_config(config)
+    kind = regularizer_class(config.name)
+    for field in _OPTIONS:
+        if getattr(config, field) and field not in kind.options:
+            raise UserError(
+                f"regularizer.{field} is {getattr(config, field):g}, but {config.name} does not use it; set it to 0"
+            )
+    return kind.from_config(config)
 
 
 def strength_and_schedule(config: RegularizerConfig) -> tuple[float, Schedule]:
@@ -79,6 +87,8 @@ def strength_and_schedule(config: RegularizerConfig) -> tuple[float, Schedule]:
             f"regularizer.strength is {strength:g}: {config.name} takes at most {kind.largest_strength:g}"
             f" (default {kind.default_strength:g})"
         )
+    if kind.strength_range == (kind.default_strength,) * 2 and strength != kind.default_strength:
+        raise UserError(f"regularizer.strength is {strength:g}, but {config.name} has none; set it to null")
     return strength, resolve_schedule(config.schedule, kind.default_schedule)
 
 

@@ -1,7 +1,7 @@
 """Decoupled concentration steps: they move the weights after the optimizer has, outside its momentum."""
 
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -73,6 +73,7 @@ class _ToQuantile(WeightStep):
     """
 
     default_schedule = Schedule(start=0.1, ramp=0.3)
+    options: ClassVar[tuple[str, ...]] = ("cost_weight",)
 
     def __init__(self, sparsity: float = 0.96, cost_weight: float = 0.0) -> None:
         self.sparsity = sparsity
@@ -141,6 +142,7 @@ class WCRQuantile(_ToQuantile):
     default_strength = 0.1
     strength_range = (0.01, 1.0)
     largest_strength = 1.0
+    options = ("cost_weight", "keep_norm")
 
     def __init__(self, sparsity: float = 0.96, cost_weight: float = 0.0, keep_norm: float = 0.0) -> None:
         super().__init__(sparsity, cost_weight)

@@ -18,7 +18,8 @@ Counts = dict[str, tuple[int, int, int]]
 
 
 def ladder(*places: Counts) -> Ladder:
-    return Ladder(counts={(seed, None): counts for seed, counts in enumerate(places)})
+    """A training on each of as many folds."""
+    return Ladder(counts={(number, number): counts for number, counts in enumerate(places)})
 
 
 def random_counts(seed: int, n: int = 12) -> Counts:
@@ -65,6 +66,17 @@ def test_trainings_that_differ_widen_the_interval() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_more_seeds_on_the_same_patients_are_not_more_patients(metric: Metric) -> None:
+    counts = random_counts(0)
+    one = mean_with_interval(ladder(counts), metric)
+    seeds: dict[Place, Counts] = {(seed, 0): counts for seed in range(10)}
+    ten = mean_with_interval(Ladder(counts=seeds), metric)
+    assert (ten.low, ten.high) == pytest.approx((one.low, one.high), rel=1e-9)
+    folds = mean_with_interval(ladder(*[counts] * 10), metric)
+    assert folds.high - folds.low < 0.5 * (one.high - one.low)
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_difference_is_paired(metric: Metric) -> None:
     one = ladder(random_counts(0), random_counts(1))
     same = difference_with_interval(one, one, metric)
@@ -79,7 +91,7 @@ def test_a_difference_is_paired(metric: Metric) -> None:
 def test_a_difference_is_over_the_trainings_that_both_have() -> None:
     counts = [random_counts(k) for k in range(3)]
     one = ladder(*counts)
-    places: dict[Place, Counts] = {(1, None): dict.fromkeys(counts[1], (1, 1, 1))}
+    places: dict[Place, Counts] = {(1, 1): dict.fromkeys(counts[1], (1, 1, 1))}
     found = difference_with_interval(one, Ladder(counts=places), "dice_patient")
     assert found.n_places == 1
     assert found.value == pytest.approx(mean_with_interval(ladder(counts[1]), "dice_patient").value - 0.5)

@@ -1,7 +1,7 @@
 """Scores of methods over several trainings: means over seeds, with intervals over seeds and patients.
 
-Shape suffixes: R resamples, P patients of one place. A place is a pair of seed and fold: one training and its test
-patients.
+Shape suffixes: R resamples, P patients of one place, S the seeds of one fold, F folds. A place is a pair of seed and
+fold: one training and its test patients, which all seeds of a fold, or of the hold-out, share.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,11 +55,12 @@ class Ladder:
 
 
 def mean_with_interval(ladder: Ladder, metric: Metric, confidence: float = 0.95) -> Interval:
-    """The mean over places of a metric, with a percentile interval from a bootstrap over places and their patients.
+    """The mean over places of a metric, with a percentile interval from a bootstrap over folds, patients and seeds.
 
-    Each resample draws as many places as there are, with repetition, and within each as many patients; so the interval
-    holds what another seed and other patients would change. dice_patient is the mean Dice of a place's patients, those
-    without reference and prediction left out; f1_pooled is one count over all of them.
+    Each resample draws as many folds as there are, with repetition; within each as many test patients, the same for all
+    its seeds; and as many of its seeds. So the interval holds what another seed and other patients would change, and
+    more seeds on the same patients do not count as more patients. dice_patient is the mean Dice of a place's patients,
+    those without reference and prediction left out; f1_pooled is one count over all of them.
     """
     values = _value(ladder, metric, ladder.places)
     return _interval(values, _resampled(ladder, metric, ladder.places), len(ladder.places), confidence)
@@ -94,18 +95,22 @@ def _resampled(ladder: Ladder, metric: Metric, places: Sequence[Place]) -> Array
     """The metric in every resample. Equal places and patients give equal draws, whatever the ladder."""
     if not places:
         return np.full(N_RESAMPLES, np.nan)
-    rng = np.random.default_rng([_SEED, len(places)])
-    drawn_RS = rng.integers(len(places), size=(N_RESAMPLES, len(places)))
-    total_R = np.zeros(N_RESAMPLES)
-    for slot in range(len(places)):
-        for number, place in enumerate(places):
-            n_patients = len(ladder.counts[place])
-            patients_RP = np.random.default_rng([_SEED, slot, number]).integers(
-                n_patients, size=(N_RESAMPLES, n_patients)
-            )
-            chosen_R = drawn_RS[:, slot] == number
-            total_R[chosen_R] += _score(ladder, metric, place, patients_RP[chosen_R])
-    result: Array = total_R / len(places)
+    folds: dict[int | None, list[Place]] = {}
+    for place in places:
+        folds.setdefault(place[1], []).append(place)
+    drawn_RF = np.random.default_rng([_SEED, len(folds)]).integers(len(folds), size=(N_RESAMPLES, len(folds)))
+    total_R, n_R = np.zeros(N_RESAMPLES), np.zeros(N_RESAMPLES)
+    for slot, drawn_R in enumerate(drawn_RF.T):
+        for number, seeds in enumerate(folds.values()):
+            rng = np.random.default_rng([_SEED, slot, number])
+            n_patients = len(ladder.counts[seeds[0]])
+            patients_RP = rng.integers(n_patients, size=(N_RESAMPLES, n_patients))
+            seeds_RS = rng.integers(len(seeds), size=(N_RESAMPLES, len(seeds)))
+            chosen_R = drawn_R == number
+            scores_SR = np.stack([_score(ladder, metric, place, patients_RP[chosen_R]) for place in seeds])
+            total_R[chosen_R] += np.take_along_axis(scores_SR, seeds_RS[chosen_R].T, axis=0).sum(0)
+            n_R[chosen_R] += len(seeds)
+    result: Array = total_R / n_R
     return result
 
 

@@ -4,9 +4,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from wcr_med.files import sha256_of_json
 from wcr_med.report.comparison.ladders import METRICS, Interval
 from wcr_med.report.comparison.rows import DENSE, MethodRow, Rung
 
+_COST_CAVEAT = (
+    "Seconds a slice are medians over epochs, paired by training; they mean something only where nothing else ran on"
+    " the machine. Layers emptied have no weight left; the most of any training."
+)
 _TITLES = {
     "dice_patient": "`dice_patient`: mean Dice over patients",
     "f1_pooled": "`f1_pooled`: one count over all pixels of all test patients",
@@ -34,6 +39,7 @@ def page(
         command: what was typed.
         figures: names of figures beside the page, without suffix.
     """
+    others = [row for row in rows if row.method != baseline]
     parts = ["# Training methods compared", _recipe(results), _reading(rows, baseline)]
     if command:
         parts.append(f"Made by\n\n```console\n{command}\n```")
@@ -42,7 +48,8 @@ def page(
         parts += [f"![{metric} against sparsity]({name}.svg)" for name in figures if name == f"compare_{metric}"]
     parts += ["## What pruning cost, after repair", _costs(rows, "to_own_dense")]
     parts += [f"## Against the dense network of {baseline}, after repair", _costs(rows, "to_baseline")]
-    parts += ["## Training and weights", _weights(rows, baseline)]
+    parts += [f"## Against {baseline}, pruned and repaired alike", _costs(others, "to_baseline_alike")]
+    parts += ["## Training and weights", _weights(rows, baseline), _COST_CAVEAT]
     parts += [f"![Survivors by layer]({name}.svg)" for name in figures if name == "compare_survivors"]
     if missing:
         parts.append("Not trained yet: " + ", ".join(missing) + ".")
@@ -58,7 +65,12 @@ def _recipe(results: Sequence[Mapping[str, Any]]) -> str:
     one = results[0]
     configuration, patients = one["configuration"], one["n_patients"]
     training, grid = configuration["training"], configuration["preprocess"]
-    hours = sum(result["training"]["seconds"] for result in results) / 3600
+    # A training that was scored in several ways has as many results.
+    trainings = {
+        sha256_of_json({key: result[key] for key in ("configuration", "split_hash", "data_hash")}): result["training"]
+        for result in results
+    }
+    hours = sum(training["seconds"] for training in trainings.values()) / 3600
     splits = sorted({result["split_hash"][:12] for result in results})
     commits = sorted({str(result["provenance"]["commit"])[:12] for result in results})
     machines = sorted({result["provenance"]["processor"] for result in results})
@@ -68,7 +80,7 @@ def _recipe(results: Sequence[Mapping[str, Any]]) -> str:
         f" {training['batch_size']}, {configuration['optimizer']['name']} at"
         f" {configuration['optimizer']['learning_rate']:g}; patients of a split: {patients['train']} train,"
         f" {patients['validation']} validate, {patients['test']} test (splits {', '.join(splits)})."
-        f" {len(results)} trainings, {hours:.1f} hours of training in all, on {'; '.join(machines)}; torch"
+        f" {len(trainings)} trainings, {hours:.1f} hours of training in all, on {'; '.join(machines)}; torch"
         f" {', '.join(torch)}; commit {', '.join(commits)}."
     )
 
@@ -77,7 +89,7 @@ def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
     """How the tables are to be read."""
     tried = sorted({row.n_trials for row in rows if row.n_trials})
     if tried == [1]:
-        tuning = "Every method ran at its default strength; none was tuned."
+        tuning = "Methods with a strength ran at its default; none was tuned."
     elif len(tried) == 1:
         tuning = f"Every method with a strength had it tuned in {tried[0]} trials on validation patients."
     else:
@@ -89,7 +101,7 @@ def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
         )
     return (
         "Figures are in points (hundredths), means over trainings of different seed and split, with 95 % intervals from"
-        " a bootstrap over trainings and, within each, test patients. They are taken on the network's own grid, at a"
+        " a bootstrap over folds, test patients and seeds. They are taken on the network's own grid, at a"
         " threshold that validation patients chose for each network, so they compare methods; `wcr-med evaluate` scores"
         f" on the grid of the files. Differences are paired by training and patient; the baseline is {baseline}."
         f" {tuning}"
@@ -120,14 +132,22 @@ def _costs(rows: Sequence[MethodRow], part: str) -> str:
 
 
 def _weights(rows: Sequence[MethodRow], baseline: str) -> str:
+    sparsities = sorted({sparsity for row in rows for sparsity in row.n_emptied})
     header = [
         "method",
         f"seconds a slice, against {baseline}",
         "energy in the largest 5 %",
         "dense fp32, MB",
+        *(f"layers emptied at {100 * sparsity:g} %" for sparsity in sparsities),
     ]
     lines = [
-        [row.label, _plain(row.step_ratio, ".2f"), _plain(row.energy_top5, ".3f"), f"{row.bytes_fp32 / 1e6:.2f}"]
+        [
+            row.label,
+            _plain(row.step_ratio, ".2f"),
+            _plain(row.energy_top5, ".3f"),
+            f"{row.bytes_fp32 / 1e6:.2f}",
+            *(str(row.n_emptied.get(sparsity, "")) for sparsity in sparsities),
+        ]
         for row in rows
     ]
     return _table(header, lines)

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from wcr_med.report.comparison.ladders import (
     METRICS,
     Interval,
     Ladder,
+    Metric,
     Place,
     difference_with_interval,
     mean_with_interval,
@@ -34,10 +35,12 @@ class MethodRow:
         scores: by rung, then by metric.
         to_own_dense: by rung, then by metric: minus the method's own dense network, on the same patients.
         to_baseline: by rung, then by metric: minus the baseline's dense network, paired by training.
+        to_baseline_alike: the same, minus the baseline's network at that rung; NaN where it has none.
         step_ratio: median seconds a slice of training against the baseline's, paired by place; NaN without one.
         energy_top5: share of the squares in the largest 5 % of the dense network's weights, mean over places.
         bytes_fp32: of the dense network.
         kept: by sparsity, then by kernel: share of weights left, mean over places.
+        n_emptied: by sparsity: kernels without a weight left, the most of any place.
     """
 
     method: str
@@ -50,10 +53,12 @@ class MethodRow:
     scores: Mapping[Rung, Mapping[str, Interval]]
     to_own_dense: Mapping[Rung, Mapping[str, Interval]]
     to_baseline: Mapping[Rung, Mapping[str, Interval]]
+    to_baseline_alike: Mapping[Rung, Mapping[str, Interval]]
     step_ratio: float
     energy_top5: float
     bytes_fp32: int
     kept: Mapping[float, Mapping[str, float]]
+    n_emptied: Mapping[float, int]
 
 
 def build_rows(results: Sequence[Mapping[str, Any]], methods: Sequence[str], baseline: str) -> list[MethodRow]:
@@ -79,10 +84,13 @@ def _row(
     results = {place: result for place, (_, result) in finals.items()}
     rungs = [(rung["sparsity"], rung["repaired"]) for rung in one["rungs"]]
     ladders = {rung: _ladder(results, rung) for rung in rungs}
-    rival = _ladder(against, DENSE)
+    rivals = {rung: _ladder(against, rung) for rung in {DENSE, *rungs}}
 
-    def each(compared: Any) -> dict[Rung, dict[str, Interval]]:
-        return {rung: {metric: compared(ladders[rung], metric) for metric in METRICS} for rung in rungs}
+    def each(score: Callable[[Rung, Metric], Interval]) -> dict[Rung, dict[str, Interval]]:
+        return {rung: {metric: score(rung, metric) for metric in METRICS} for rung in rungs}
+
+    def minus(other_of: Callable[[Rung], Ladder]) -> dict[Rung, dict[str, Interval]]:
+        return each(lambda rung, metric: difference_with_interval(ladders[rung], other_of(rung), metric))
 
     ratios = [
         _seconds_a_slice(result) / _seconds_a_slice(against[place])
@@ -97,13 +105,15 @@ def _row(
         n_trials=n_trials,
         dense_only=cell["dense_only"],
         n_places=len(results),
-        scores=each(mean_with_interval),
-        to_own_dense=each(lambda ladder, metric: difference_with_interval(ladder, ladders[DENSE], metric)),
-        to_baseline=each(lambda ladder, metric: difference_with_interval(ladder, rival, metric)),
+        scores=each(lambda rung, metric: mean_with_interval(ladders[rung], metric)),
+        to_own_dense=minus(lambda _rung: ladders[DENSE]),
+        to_baseline=minus(lambda _rung: rivals[DENSE]),
+        to_baseline_alike=minus(lambda rung: rivals[rung]),
         step_ratio=statistics.median(ratios) if ratios else math.nan,
         energy_top5=statistics.mean(result["energy_top5"] for result in results.values()),
         bytes_fp32=one["bytes_fp32"],
         kept=_kept(list(results.values())),
+        n_emptied=_n_emptied(list(results.values())),
     )
 
 
@@ -114,6 +124,15 @@ def _ladder(results: Mapping[Place, Mapping[str, Any]], rung: Rung) -> Ladder:
             if (entry["sparsity"], entry["repaired"]) == rung and entry["patients"] is not None:
                 counts[place] = {patient: tuple(triple) for patient, triple in entry["patients"].items()}
     return Ladder(counts=counts)
+
+
+def _n_emptied(results: Sequence[Mapping[str, Any]]) -> dict[float, int]:
+    emptied: dict[float, int] = {}
+    for rung in (rung for result in results for rung in result["rungs"]):
+        if rung["sparsity"]:
+            n_emptied = sum(share == 0 for share in rung["kept"].values())
+            emptied[rung["sparsity"]] = max(n_emptied, emptied.get(rung["sparsity"], 0))
+    return emptied
 
 
 def _kept(results: Sequence[Mapping[str, Any]]) -> dict[float, dict[str, float]]:

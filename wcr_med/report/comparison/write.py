@@ -17,6 +17,8 @@ from wcr_med.report.comparison.rows import MethodRow, build_rows
 
 SCHEMA_VERSION = 1
 
+_INTERVALS = ("scores", "to_own_dense", "to_baseline", "to_baseline_alike")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -95,6 +97,7 @@ def _flat_rows(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
             **_columns("", scores[metric]),
             **_columns("to_own_dense_", row.to_own_dense[rung][metric]),
             **_columns("to_baseline_dense_", row.to_baseline[rung][metric]),
+            **_columns("to_baseline_alike_", row.to_baseline_alike[rung][metric]),
             "step_ratio": row.step_ratio,
             "energy_top5": row.energy_top5,
             "bytes_fp32": row.bytes_fp32,
@@ -110,11 +113,7 @@ def _columns(prefix: str, interval: Interval) -> dict[str, float]:
 
 
 def _to_dict(row: MethodRow) -> dict[str, Any]:
-    document = {
-        name: value
-        for name, value in vars(row).items()
-        if name not in ("scores", "to_own_dense", "to_baseline", "kept")
-    }
+    document = {name: value for name, value in vars(row).items() if name not in (*_INTERVALS, "kept", "n_emptied")}
     document["step_ratio"] = _null(row.step_ratio)
     document["rungs"] = [
         {
@@ -122,16 +121,15 @@ def _to_dict(row: MethodRow) -> dict[str, Any]:
             "repaired": rung[1],
             **{
                 part: {metric: {k: _null(v) for k, v in asdict(intervals[rung][metric]).items()} for metric in METRICS}
-                for part, intervals in (
-                    ("scores", row.scores),
-                    ("to_own_dense", row.to_own_dense),
-                    ("to_baseline", row.to_baseline),
-                )
+                for part, intervals in ((name, getattr(row, name)) for name in _INTERVALS)
             },
         }
         for rung in row.scores
     ]
-    document["kept"] = [{"sparsity": sparsity, "kernels": dict(kernels)} for sparsity, kernels in row.kept.items()]
+    document["kept"] = [
+        {"sparsity": sparsity, "n_emptied": row.n_emptied[sparsity], "kernels": dict(kernels)}
+        for sparsity, kernels in row.kept.items()
+    ]
     return document
 
 
