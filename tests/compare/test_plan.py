@@ -97,12 +97,12 @@ def test_tuning_goes_round_by_round_and_finals_seed_by_seed(comparison: Build) -
     study = comparison(tuning_trials=2).study
     rows = [method("a"), method("b"), method("c", None)]
     tuning = tuning_cells(rows, study)
-    assert [(cell.method, cell.value) for cell in tuning] == [
-        (name, rows[0].values(2)[number]) for number in range(2) for name in "ab"
+    assert [(cell.seed, cell.method, cell.value) for cell in tuning] == [
+        (seed, name, rows[0].values(2)[number]) for seed in range(2) for number in range(2) for name in "ab"
     ]
-    assert {(cell.phase, cell.seed) for cell in tuning} == {("tune", 0)}
-    finals = final_cells(rows, study, {"a": 0.2, "c": None})
-    assert [(cell.method, cell.seed) for cell in finals] == [("a", 0), ("c", 0), ("a", 1), ("c", 1)]
+    assert {cell.phase for cell in tuning} == {"tune"}
+    finals = final_cells(rows, study, {("a", (0, None)): 0.2, ("c", (0, None)): None, ("c", (1, None)): None})
+    assert [(cell.method, cell.seed) for cell in finals] == [("a", 0), ("c", 0), ("c", 1)]
 
 
 def test_the_best_score_wins_and_unfinished_methods_wait(comparison: Build) -> None:
@@ -110,9 +110,21 @@ def test_the_best_score_wins_and_unfinished_methods_wait(comparison: Build) -> N
     rows = [method("a"), method("b"), method("c", None)]
     cells = tuning_cells(rows, study)
     scores: dict[str, float | None] = {cells[0].key: 0.5, cells[2].key: 0.7, cells[1].key: 0.9}
-    assert choose_values(rows, study, scores) == {"a": cells[2].value, "c": None}
+    first, second = places(study)
+    assert choose_values(rows, study, scores) == {("a", first): cells[2].value, ("c", first): None, ("c", second): None}
     scores[cells[3].key] = None  # failed
-    assert choose_values(rows, study, scores)["b"] == cells[1].value
+    assert choose_values(rows, study, scores)["b", first] == cells[1].value
+
+
+def test_every_place_is_tuned_by_its_own_validation_patients(comparison: Build) -> None:
+    study = comparison(tuning_trials=2).study
+    cells = tuning_cells([method("a")], study)
+    scores = dict(zip((cell.key for cell in cells), (0.5, 0.7, 0.9, 0.1), strict=True))
+    first, second = places(study)
+    assert choose_values([method("a")], study, scores) == {
+        ("a", first): cells[1].value,
+        ("a", second): cells[2].value,
+    }
 
 
 def test_a_cell_reads_back() -> None:

@@ -76,7 +76,7 @@ def database(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[st
 def test_two_workers_share_a_study(comparison: Build, database: dict[str, str], tmp_path: Path) -> None:
     config = comparison(storage=URL, name="shared")
     taken = work_in_two(lambda: Study(config, chosen_methods(config), tmp_path))
-    assert len(taken) == len(set(taken)) == 6
+    assert len(taken) == len(set(taken)) == 8
     assert not (tmp_path / "study.db").exists()
     with pytest.raises(UserError, match=r"was begun with study\.sparsities"):
         other = comparison(storage=URL, name="shared", sparsities=[0.5, 0.8])

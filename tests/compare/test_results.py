@@ -95,6 +95,7 @@ def test_only_finals_of_the_chosen_strength_are_in_the_table(comparison: Build) 
             config,
             method="l1",
             value=value,
+            seed=1,
             phase="tune",
             rungs=[{"sparsity": 0.5, "repaired": True, "validation_dice": dice}],
         )

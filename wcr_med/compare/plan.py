@@ -8,6 +8,10 @@ from wcr_med.compare.config import StudyConfig
 from wcr_med.compare.methods import Method
 
 Phase = Literal["tune", "final"]
+Place = tuple[int, int | None]
+"""Seed and fold of a training; `None` for the split of the run as it is."""
+Choice = Mapping[tuple[str, Place], float | None]
+"""The strength of each method at each place, by name and place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,11 @@ class Cell:
         """Text that is equal for equal cells."""
         return "/".join(str(part) for part in asdict(self).values())
 
+    @property
+    def place(self) -> Place:
+        """Its seed and fold."""
+        return self.seed, self.fold
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it back."""
         return asdict(self)
@@ -43,8 +52,8 @@ class Cell:
         return cls(**document)
 
 
-def places(study: StudyConfig) -> tuple[tuple[int, int | None], ...]:
-    """(seed, fold) of every final training of a method, in order; tuning uses the first."""
+def places(study: StudyConfig) -> tuple[Place, ...]:
+    """Of every final training of a method, in order."""
     if not study.folds:
         return tuple((seed, None) for seed in study.seeds)
     if study.cross:
@@ -53,52 +62,57 @@ def places(study: StudyConfig) -> tuple[tuple[int, int | None], ...]:
 
 
 def tuning_cells(methods: Sequence[Method], study: StudyConfig) -> list[Cell]:
-    """The cells of the first phase, round by round over the methods; a method with one value to try has none."""
-    seed, fold = places(study)[0]
+    """The cells that decide strengths, place by place, round by round over the methods.
+
+    Every place has its own: the validation patients of one fold are test patients of others, so a strength that was
+    chosen on them must not be tested there. A method with one value to try has none.
+    """
     tried = {method.name: method.values(study.tuning_trials) for method in methods}
     return [
         Cell(phase="tune", method=name, value=values[number], seed=seed, fold=fold)
+        for seed, fold in places(study)
         for number in range(study.tuning_trials)
         for name, values in tried.items()
         if len(values) > 1 and number < len(values)
     ]
 
 
-def final_cells(methods: Sequence[Method], study: StudyConfig, chosen: Mapping[str, float | None]) -> list[Cell]:
-    """The cells of the second phase, seed by seed over the methods: a study that is stopped holds whole columns.
+def final_cells(methods: Sequence[Method], study: StudyConfig, chosen: Choice) -> list[Cell]:
+    """The cells that are tested, place by place over the methods.
 
     Args:
         methods: in the order of the table.
         study: seeds and folds.
-        chosen: each method's value; methods that are missing have not been tuned yet and get no cells.
+        chosen: of `choose_values`; a method that has not been tuned at a place yet gets no cell there.
     """
     return [
-        Cell(phase="final", method=method.name, value=chosen[method.name], seed=seed, fold=fold)
-        for seed, fold in places(study)
+        Cell(phase="final", method=method.name, value=chosen[method.name, place], seed=place[0], fold=place[1])
+        for place in places(study)
         for method in methods
-        if method.name in chosen
+        if (method.name, place) in chosen
     ]
 
 
 def choose_values(
     methods: Sequence[Method], study: StudyConfig, scores: Mapping[str, float | None]
-) -> dict[str, float | None]:
-    """The value of each method whose tuning is over: the one of the best score, of equal ones the lowest.
+) -> dict[tuple[str, Place], float | None]:
+    """The value of each method at each place where its tuning is over: the best score, of equal ones the lowest value.
 
     Args:
         methods: of the comparison.
         study: how many trials each has.
         scores: by `Cell.key`, of finished tuning cells; `None` for one that failed.
     """
-    cells: dict[str, list[Cell]] = {}
+    cells: dict[tuple[str, Place], list[Cell]] = {}
     for cell in tuning_cells(methods, study):
-        cells.setdefault(cell.method, []).append(cell)
-    chosen: dict[str, float | None] = {}
-    for method in methods:
-        own = cells.get(method.name, [])
-        if not own:
-            chosen[method.name] = method.values(study.tuning_trials)[0]
-        elif all(cell.key in scores for cell in own):
-            best = max(own, key=lambda cell: -1.0 if scores[cell.key] is None else float(scores[cell.key] or 0.0))
-            chosen[method.name] = best.value
+        cells.setdefault((cell.method, cell.place), []).append(cell)
+    chosen: dict[tuple[str, Place], float | None] = {}
+    for place in places(study):
+        for method in methods:
+            own = cells.get((method.name, place), [])
+            if not own:
+                chosen[method.name, place] = method.values(study.tuning_trials)[0]
+            elif all(cell.key in scores for cell in own):
+                best = max(own, key=lambda cell: -1.0 if scores[cell.key] is None else float(scores[cell.key] or 0.0))
+                chosen[method.name, place] = best.value
     return chosen

@@ -57,7 +57,7 @@ def fitting(
     """The results that this comparison would make, each with only the cells that it has.
 
     The folder may also hold trials of another recipe, of methods that changed since, or of images that did. Where the
-    tuning of a method is complete, final cells of other strengths than its best are left out too.
+    tuning of a method at a place is complete, final cells of other strengths than its best are left out too.
 
     Args:
         results: of `load_results`.
@@ -78,7 +78,8 @@ def fitting(
             cells := [
                 entry
                 for entry in result["cells"]
-                if entry["phase"] == "tune" or entry["value"] == chosen.get(entry["method"], entry["value"])
+                if entry["phase"] == "tune"
+                or entry["value"] == chosen.get((entry["method"], _cell(entry).place), entry["value"])
             ]
         )
     ]

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
-from wcr_med.compare.plan import Cell, choose_values, final_cells, tuning_cells
+from wcr_med.compare.plan import Cell, Place, choose_values, final_cells, places, tuning_cells
 from wcr_med.compare.recipe import first_difference, study_recipe
 from wcr_med.errors import UserError
 
@@ -109,13 +109,11 @@ class Study:
         """Whether every cell is done or has failed."""
         with self._explained():
             settled = self._settled()
-            values = self.chosen()
-            cells = tuning_cells(self._methods, self._config.study)
-            cells += final_cells(self._methods, self._config.study, values)
-            return len(values) == len(self._methods) and all(cell.key in settled for cell in cells)
+            n_cells = len(self._methods) * len(places(self._config.study))
+            return len(self.chosen()) == n_cells and all(cell.key in settled for cell in self._cells())
 
-    def chosen(self) -> dict[str, float | None]:
-        """Each tuned method's value; methods whose tuning is not over are missing."""
+    def chosen(self) -> dict[tuple[str, Place], float | None]:
+        """Each tuned method's value at each place, as `choose_values` gives it."""
         with self._explained():
             return choose_values(self._methods, self._config.study, self._settled())
 
@@ -124,11 +122,18 @@ class Study:
         with self._explained():
             settled = self._settled()
             failed = {
-                Cell.from_dict(trial.user_attrs[_CELL]): str(trial.user_attrs[_ERROR])
+                Cell.from_dict(trial.user_attrs[_CELL]).key: str(trial.user_attrs[_ERROR])
                 for trial in self._trials()
                 if _ERROR in trial.user_attrs
             }
-            return [(cell, message) for cell, message in failed.items() if settled.get(cell.key) is None]
+            # Of those that there are now: after a tuning that failed and was done again another strength may be chosen.
+            open_cells = [cell for cell in self._cells() if settled.get(cell.key) is None]
+            return [(cell, failed[cell.key]) for cell in open_cells if cell.key in failed]
+
+    def _cells(self) -> list[Cell]:
+        """The cells of the comparison, as far as strengths are chosen."""
+        methods, study = self._methods, self._config.study
+        return tuning_cells(methods, study) + final_cells(methods, study, self.chosen())
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
@@ -156,14 +161,16 @@ class Study:
         if any(trial.state == TrialState.WAITING for trial in open_trials):
             return True
         taken = [Cell.from_dict(trial.user_attrs[_CELL]) for trial in open_trials]
-        free = self._free(tuning_cells(self._methods, self._config.study), taken)
-        if not free:
-            free = self._free(final_cells(self._methods, self._config.study, self.chosen()), taken)
-            # One seed at a time: a method that was tuned last shall not wait for all seeds of the others.
-            free = [cell for cell in free if (cell.seed, cell.fold) == (free[0].seed, free[0].fold)]
-        for cell in free:
-            self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
-        return bool(free)
+        tuning = tuning_cells(self._methods, self._config.study)
+        final = final_cells(self._methods, self._config.study, self.chosen())
+        for place in places(self._config.study):  # one at a time: a study that is stopped holds whole columns
+            free = self._free([cell for cell in tuning if cell.place == place], taken)
+            free = free or self._free([cell for cell in final if cell.place == place], taken)
+            for cell in free:
+                self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
+            if free:
+                return True
+        return False
 
     def _free(self, cells: Sequence[Cell], taken: Sequence[Cell]) -> list[Cell]:
         """The cells that are neither done nor taken and whose training nobody is at; one for each training."""

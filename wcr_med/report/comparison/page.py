@@ -91,7 +91,9 @@ def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
     if tried == [1]:
         tuning = "Methods with a strength ran at its default; none was tuned."
     elif len(tried) == 1:
-        tuning = f"Every method with a strength had it tuned in {tried[0]} trials on validation patients."
+        tuning = (
+            f"Every method with a strength had it tuned in {tried[0]} trials, on each split's own validation patients."
+        )
     else:
         tuning = "The number of strengths tried on validation patients stands beside each method."
     if len({row.n_places for row in rows}) > 1:
@@ -164,7 +166,7 @@ def _rung_title(rung: Rung) -> str:
 
 
 def _strength(row: MethodRow) -> str:
-    return "none" if row.value is None else f"{row.value:g} ({row.n_trials})"
+    return f"{row.strength} ({row.n_trials})" if row.strength else ""
 
 
 def _cell(intervals: Mapping[Rung, Mapping[str, Interval]], rung: Rung, metric: str, sign: str = "") -> str:

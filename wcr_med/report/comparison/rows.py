@@ -28,7 +28,8 @@ class MethodRow:
 
     Attributes:
         method: its name; `label` for readers.
-        value: of its strength, and `tuned_field` names the field; both `None` where it has none.
+        values: of its strength, each that a final training has, rising; empty where it has none.
+        tuned_field: the field of its strength; `None` where it has none.
         n_trials: strengths that were tried on validation patients; 1: its default, untuned; 0: it has none.
         dense_only: a dense rival.
         n_places: final trainings that are scored.
@@ -45,7 +46,7 @@ class MethodRow:
 
     method: str
     label: str
-    value: float | None
+    values: tuple[float, ...]
     tuned_field: str | None
     n_trials: int
     dense_only: bool
@@ -59,6 +60,11 @@ class MethodRow:
     bytes_fp32: int
     kept: Mapping[float, Mapping[str, float]]
     n_emptied: Mapping[float, int]
+
+    @property
+    def strength(self) -> str:
+        """The values as text; empty for a method without a strength."""
+        return ", ".join(f"{value:g}" for value in self.values)
 
 
 def build_rows(results: Sequence[Mapping[str, Any]], methods: Sequence[str], baseline: str) -> list[MethodRow]:
@@ -100,7 +106,7 @@ def _row(
     return MethodRow(
         method=name,
         label=cell["label"],
-        value=cell["value"],
+        values=tuple(sorted({own["value"] for own, _ in finals.values() if own["value"] is not None})),
         tuned_field=cell["tuned_field"],
         n_trials=n_trials,
         dense_only=cell["dense_only"],

@@ -15,7 +15,7 @@ from wcr_med.report.comparison.ladders import METRICS, Interval
 from wcr_med.report.comparison.page import page
 from wcr_med.report.comparison.rows import MethodRow, build_rows
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _INTERVALS = ("scores", "to_own_dense", "to_baseline", "to_baseline_alike")
 
@@ -88,7 +88,7 @@ def _flat_rows(rows: Sequence[MethodRow]) -> list[dict[str, Any]]:
             "method": row.method,
             "label": row.label,
             "strength_field": row.tuned_field,
-            "strength": row.value,
+            "strength": row.strength,
             "n_trials": row.n_trials,
             "n_trainings": row.n_places,
             "sparsity": rung[0],
