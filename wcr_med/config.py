@@ -253,7 +253,7 @@ class TrainingConfig(Section):
     )
 
 
-RepairName = Literal["reestimate_statistics", "match_variance", "tune_biases"]
+RepairName = Literal["reestimate_statistics", "match_variance", "reconstruct", "tune_biases"]
 
 
 class PruningConfig(Section):
@@ -280,9 +280,10 @@ class PruningConfig(Section):
     )
     repair: tuple[RepairName, ...] = Field(
         ("reestimate_statistics",),
-        description="Steps after pruning, in this order; none trains a kernel: reestimate_statistics (batch norms),"
-        " match_variance (each channel's mean and spread as in the dense network), tune_biases (biases and"
-        " normalisation parameters alone)",
+        description="Steps after pruning, in this order; none trains a kernel by gradients: reestimate_statistics"
+        " (batch norms), match_variance (each channel's mean and spread as in the dense network), reconstruct"
+        " (surviving weights by least squares, layer by layer, towards the dense network's outputs), tune_biases"
+        " (biases and normalisation parameters alone)",
     )
     repair_slices: Count = Field(512, description="Training slices that fisher and each repair step look at")
     tune_epochs: Count = Field(1, description="Passes of tune_biases over those slices")

@@ -4,7 +4,8 @@ from wcr_med.pruning.biases import tune_biases_
 from wcr_med.pruning.calibration import Calibration, calibration_slices, open_calibration
 from wcr_med.pruning.mask import LayerKept, Mask
 from wcr_med.pruning.prune import Measured, PruneResult, make_mask, measure, prune_, require_score
-from wcr_med.pruning.repair import RETRAINED, repair_, repair_in_words, require_repair
+from wcr_med.pruning.reconstruction import reconstruct_
+from wcr_med.pruning.repair import RETRAINED, needs_dense, repair_, repair_in_words, require_repair
 from wcr_med.pruning.scores import fisher, global_magnitude, lamp, layer_magnitude
 from wcr_med.pruning.select import exact_k, n_to_prune
 from wcr_med.pruning.sensitivity import squared_gradients
@@ -28,8 +29,10 @@ __all__ = [
     "match_variance_",
     "measure",
     "n_to_prune",
+    "needs_dense",
     "open_calibration",
     "prune_",
+    "reconstruct_",
     "reestimate_statistics_",
     "repair_",
     "repair_in_words",

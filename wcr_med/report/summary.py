@@ -75,6 +75,8 @@ _REPAIR_NOTES = {
     "reestimate_statistics": "batch-norm statistics measured anew on training slices after pruning, no weight changed",
     "match_variance": "every channel's mean and spread on training slices set back to what they were in the dense"
     " network, by one factor and one offset a channel",
+    "reconstruct": "the surviving weights of every layer refitted by least squares, so that on training slices the"
+    " layer's output is again as near as it can be to that of the dense network; no training",
     "tune_biases": "biases and normalisation parameters alone trained for a moment on training slices, no kernel"
     " changed",
 }

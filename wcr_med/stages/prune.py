@@ -18,6 +18,7 @@ from wcr_med.pruning import (
     Measured,
     make_mask,
     measure,
+    needs_dense,
     open_calibration,
     prune_,
     repair_,
@@ -136,7 +137,7 @@ def pruned_copy(
     config = workspace.config.pruning
     if measured is None:
         measured = measure_dense(workspace, cache, patients, model)
-    before = copy.deepcopy(model) if "match_variance" in repair else None
+    before = copy.deepcopy(model) if needs_dense(repair) else None
     mask = make_mask(
         model,
         config.score,
