@@ -78,19 +78,18 @@ def test_a_network_that_lost_nothing_stays(unet: nn.Module, make_calibration: Ma
     same = copy.deepcopy(unet)
     record = reconstruct_(same, unet, make_calibration(16))
     assert record["error_before"] < 1e-6
-    for found, expected in zip(same.state_dict().values(), unet.state_dict().values(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(same.state_dict().values(), unet.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["buda_unet", "monai_unet", "basic_unet", "smp_unet"])
 def test_every_kind_of_network(name: str, make_calibration: Make) -> None:
     dense = build_model(ModelConfig(name=name, in_channels=1, features=8), seed=0).eval()  # type: ignore[arg-type]
-    shape = (4, 1, 64, 64)
+    shape = (2, 1, 64, 64)
     images, masks = torch.randn(shape), torch.zeros(shape)
     masks[1, :, 20:30, 5:9] = 1
     calibration = replace(make_calibration(), batches=lambda: [(images, masks)])
-    pruned = pruned_copy(dense, 0.7)
-    record = reconstruct_(pruned, dense, calibration)
+    pruned = pruned_copy(dense, 0.95)
+    record = reconstruct_(pruned, dense, calibration, positions=16)
     assert record["n_layers"] > 5
     assert record["error_after"] < record["error_before"]
 

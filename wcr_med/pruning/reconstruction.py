@@ -25,6 +25,7 @@ RIDGE = 0.01
 """Pull towards the weights as they are, in mean squares of the layer's features."""
 
 _SEED = 0
+_EXACT = 1e-8  # of a layer's variance: what rounding in float32 makes of no error at all
 
 
 @torch.no_grad()
@@ -46,8 +47,8 @@ def reconstruct_(
     x are the inputs of the pruned network, whose earlier layers are refitted already, y the outputs of the dense one,
     at the same sampled positions of the same training slices; w_0 the weights as they are. No gradient is taken, and
     labels only say where lesions are, in which half of the positions lie. b goes into the layer's bias, or the running
-    mean of the batch norm that reads its output; where there is neither, b = 0. Kernels that are used several times in
-    a pass are left alone.
+    mean of the batch norm that reads its output; where there is neither, b = 0. Layers whose output is exact, and
+    kernels that are used several times in a pass, are left alone.
 
     Args:
         model: the pruned network, on the calibration's processor; evaluation mode is used, and each module keeps its
@@ -123,18 +124,18 @@ class _Fit:
         n = x_GPK.shape[1]
         gram_GKK = (x_GPK.mT @ x_GPK).double() / n
         cross_GKO = (x_GPK.mT @ y_GPO).double() / n
-        power_G = y_GPO.double().square().sum(2).mean(1)
         if not bool(torch.isfinite(gram_GKK).all() & torch.isfinite(cross_GKO).all()):
             raise UserError(f"pruning.repair reconstruct: {self.layer.name} gives NaN or infinity; train again")
-        before_GOK = kernel_matrix(module)
-        after_GOK = before_GOK.clone()
-        for group, outputs in enumerate(after_GOK):
-            _solve_(outputs, gram_GKK[group], cross_GKO[group], ridge)
-        set_kernel_(module, after_GOK)
+        kernel_GOK = kernel_matrix(module)
+        before = _relative_error(kernel_GOK, x_GPK, y_GPO)
+        if before <= _EXACT:  # nothing was pruned up to here
+            return before, before
+        for group, outputs_OK in enumerate(kernel_GOK):
+            _solve_(outputs_OK, gram_GKK[group], cross_GKO[group], ridge)
+        set_kernel_(module, kernel_GOK)
         if has_offset:
-            self._set_offset_((y_mean_GO - (after_GOK @ x_mean_GK[..., None])[..., 0]).flatten())
-        errors = [_relative_error(kernel, gram_GKK, cross_GKO, power_G) for kernel in (before_GOK, after_GOK)]
-        return errors[0], errors[1]
+            self._set_offset_((y_mean_GO - (kernel_GOK @ x_mean_GK[..., None])[..., 0]).flatten())
+        return before, _relative_error(kernel_GOK, x_GPK, y_GPO)
 
     def note_dense(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         """A forward hook of the dense layer."""
@@ -178,19 +179,26 @@ def _solve_(outputs_OK: Tensor, gram_KK: Tensor, cross_KO: Tensor, ridge: float)
     pull = ridge * gram_KK.diagonal().mean()
     if pull == 0:  # the features are constant: only the offset matters
         return
-    for row_K, cross_K in zip(outputs_OK, cross_KO.T, strict=True):
+    targets_OK = cross_KO.T + pull * outputs_OK
+    if bool((outputs_OK != 0).all()):  # one system for all
+        outputs_OK.copy_(torch.linalg.solve(_pulled(gram_KK.clone(), pull), targets_OK.T).T)
+        return
+    for row_K, target_K in zip(outputs_OK, targets_OK, strict=True):
         kept = row_K.nonzero()[:, 0]
         if len(kept):
-            system = gram_KK[kept][:, kept]
-            system.diagonal().add_(pull)
-            row_K[kept] = torch.linalg.solve(system, cross_K[kept] + pull * row_K[kept])
+            row_K[kept] = torch.linalg.solve(_pulled(gram_KK[kept][:, kept], pull), target_K[kept])
 
 
-def _relative_error(kernel_GOK: Tensor, gram_GKK: Tensor, cross_GKO: Tensor, power_G: Tensor) -> float:
+def _pulled(system_kk: Tensor, pull: Tensor) -> Tensor:
+    system_kk.diagonal().add_(pull)
+    return system_kk
+
+
+def _relative_error(kernel_GOK: Tensor, x_GPK: Tensor, y_GPO: Tensor) -> float:
     """Of a kernel's output, its mean corrected, as a share of the variance of what is wanted; 0 where that is 0."""
-    explained_G = (2 * cross_GKO.mT - kernel_GOK @ gram_GKK).mul(kernel_GOK).sum((1, 2))
-    total = float(power_G.sum())
-    return max(0.0, float((power_G - explained_G).sum()) / total) if total else 0.0
+    total = float(y_GPO.double().square().sum())
+    missed_GPO = y_GPO - x_GPK @ kernel_GOK.mT.to(x_GPK.dtype)
+    return float(missed_GPO.double().square().sum()) / total if total else 0.0
 
 
 def _first(calibration: Calibration, n_slices: int) -> list[Batch]:
