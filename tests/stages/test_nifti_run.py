@@ -87,7 +87,8 @@ def test_the_exported_file_answers_in_the_grid_of_the_input(
     channels = [patient / pattern.replace("*", patient.name) for pattern in CHANNELS]
     expected_SHW = segmenter.probability(read_nifti(channels, None, patient_id="p").image_SHWC)
     written_SHW = np.asarray(probability.dataobj)[:, ::-1].transpose(2, 1, 0)
-    np.testing.assert_array_equal(written_SHW, expected_SHW)
+    # Slices go through ONNX Runtime in other batches here, and on some processors its rounding depends on that.
+    np.testing.assert_allclose(written_SHW, expected_SHW, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(
         np.asarray(mask.dataobj) > 0, np.asarray(probability.dataobj) >= np.float32(segmenter.metadata.threshold)
     )

@@ -88,7 +88,9 @@ def _recipe(results: Sequence[Mapping[str, Any]]) -> str:
 def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
     """How the tables are to be read."""
     tried = sorted({row.n_trials for row in rows if row.n_trials})
-    if tried == [1]:
+    if not tried:
+        tuning = "No method here has a strength to tune."
+    elif tried == [1]:
         tuning = "Methods with a strength ran at its default; none was tuned."
     elif len(tried) == 1:
         tuning = (
