@@ -6,10 +6,9 @@ from typing import Any, Literal, Self
 
 from wcr_med.compare.config import StudyConfig
 from wcr_med.compare.methods import Method
+from wcr_med.report.comparison.ladders import Place
 
 Phase = Literal["tune", "final"]
-Place = tuple[int, int | None]
-"""Seed and fold of a training; `None` for the split of the run as it is."""
 Choice = Mapping[tuple[str, Place], float | None]
 """The strength of each method at each place, by name and place."""
 

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from wcr_med.compare.config import CompareConfig
@@ -54,8 +55,8 @@ def compare_stage(
     methods = chosen_methods(config)
     require_apart(out, config.run)
     failures: dict[str, str] = {}
+    by_name = {method.name: method for method in methods}
     if not table_only:
-        by_name = {method.name: method for method in methods}
 
         @functools.cache
         def training_of(cell: Cell) -> str:
@@ -63,7 +64,7 @@ def compare_stage(
 
         study = Study(config, methods, out, training_of=training_of, retry_failed=retry_failed)
         write_text(out / "config.yaml", config.to_yaml())
-        _work(study, config, methods, out, max_trials=max_trials, minutes=minutes)
+        _work(study, config, by_name, out, max_trials=max_trials, minutes=minutes)
         failures = {cell.key: message for cell, message in study.failures()}
     failures |= load_failures(out, config, methods)
     results = fitting(load_results(out), config, methods, failures)
@@ -106,7 +107,7 @@ def plan_text(config: CompareConfig) -> str:
 def _work(
     study: Study,
     config: CompareConfig,
-    methods: tuple[Method, ...],
+    by_name: Mapping[str, Method],
     out: Path,
     *,
     max_trials: int | None,
@@ -119,7 +120,6 @@ def _work(
     entries = index_patients(config.run.data)
     patients = Patients(entries=entries, split=make_split(entries, config.run.split), data_hash=content_hash(entries))
     data = Data(entries=entries, data_hash=patients.data_hash, cache=open_cache(workspace, patients))
-    by_name = {method.name: method for method in methods}
 
     def run(cell: Cell) -> float:
         log.info("cell %s", cell.key)

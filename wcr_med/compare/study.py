@@ -4,7 +4,7 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from wcr_med.compare.config import CompareConfig
 from wcr_med.compare.methods import Method
-from wcr_med.compare.plan import Cell, Place, choose_values, final_cells, places, tuning_cells
+from wcr_med.compare.plan import Cell, choose_values, final_cells, places, tuning_cells
 from wcr_med.compare.recipe import first_difference, study_recipe
 from wcr_med.errors import UserError
 
@@ -109,13 +109,7 @@ class Study:
         """Whether every cell is done or has failed."""
         with self._explained():
             settled = self._settled()
-            n_cells = len(self._methods) * len(places(self._config.study))
-            return len(self.chosen()) == n_cells and all(cell.key in settled for cell in self._cells())
-
-    def chosen(self) -> dict[tuple[str, Place], float | None]:
-        """Each tuned method's value at each place, as `choose_values` gives it."""
-        with self._explained():
-            return choose_values(self._methods, self._config.study, self._settled())
+            return all(cell.key in settled for cell in self._cells(settled))
 
     def failures(self) -> list[tuple[Cell, str]]:
         """Cells that failed and have not been done since, and why."""
@@ -127,13 +121,13 @@ class Study:
                 if _ERROR in trial.user_attrs
             }
             # Of those that there are now: after a tuning that failed and was done again another strength may be chosen.
-            open_cells = [cell for cell in self._cells() if settled.get(cell.key) is None]
+            open_cells = [cell for cell in self._cells(settled) if settled.get(cell.key) is None]
             return [(cell, failed[cell.key]) for cell in open_cells if cell.key in failed]
 
-    def _cells(self) -> list[Cell]:
-        """The cells of the comparison, as far as strengths are chosen."""
+    def _cells(self, settled: Mapping[str, float | None]) -> list[Cell]:
+        """The cells of the comparison, as far as strengths are chosen; tuning first."""
         methods, study = self._methods, self._config.study
-        return tuning_cells(methods, study) + final_cells(methods, study, self.chosen())
+        return tuning_cells(methods, study) + final_cells(methods, study, choose_values(methods, study, settled))
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)
@@ -161,27 +155,25 @@ class Study:
         if any(trial.state == TrialState.WAITING for trial in open_trials):
             return True
         taken = [Cell.from_dict(trial.user_attrs[_CELL]) for trial in open_trials]
-        tuning = tuning_cells(self._methods, self._config.study)
-        final = final_cells(self._methods, self._config.study, self.chosen())
+        trainings = {self._training_of(cell) for cell in taken if cell.method in self._names}
+        settled = self._settled()
+        left = [
+            cell
+            for cell in self._cells(settled)
+            if cell.key not in settled and self._training_of(cell) not in trainings
+        ]
         for place in places(self._config.study):  # one at a time: a study that is stopped holds whole columns
-            free = self._free([cell for cell in tuning if cell.place == place], taken)
-            free = free or self._free([cell for cell in final if cell.place == place], taken)
-            for cell in free:
+            here = [cell for cell in left if cell.place == place]
+            phase = here[0].phase if here else None  # tuning before what depends on it
+            free: dict[Hashable, Cell] = {}
+            for cell in here:
+                if cell.phase == phase:
+                    free.setdefault(self._training_of(cell), cell)
+            for cell in free.values():
                 self._study.enqueue_trial({}, user_attrs={_CELL: cell.to_dict()})
             if free:
                 return True
         return False
-
-    def _free(self, cells: Sequence[Cell], taken: Sequence[Cell]) -> list[Cell]:
-        """The cells that are neither done nor taken and whose training nobody is at; one for each training."""
-        settled = self._settled()
-        trainings = {self._training_of(cell) for cell in taken if cell.method in self._names}
-        free: dict[Hashable, Cell] = {}
-        for cell in cells:
-            training = self._training_of(cell)
-            if cell.key not in settled and training not in trainings:
-                free.setdefault(training, cell)
-        return list(free.values())
 
     def _take(self, run_cell: RunCell) -> int:
         """Take one waiting cell, if no other worker was faster; whether one was taken, as 0 or 1."""

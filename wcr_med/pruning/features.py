@@ -4,7 +4,6 @@ Shape suffixes: N slices, C input channels, O output channels of a group, K feat
 group times taps), P positions of a batch, G groups, t axes of taps.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -61,7 +60,7 @@ def kernel_matrix(module: KernelOwner) -> Tensor:
         # A transposed kernel has its inputs first, and meets the image mirrored.
         by_group = weight.reshape(module.groups, -1, *weight.shape[1:]).transpose(1, 2)
         weight = by_group.flip(_tap_axes(module, by_group))
-    return weight.reshape(module.groups, _outputs_of_a_group(module), -1).double()
+    return weight.reshape(module.groups, module.out_channels // module.groups, -1).double()
 
 
 @torch.no_grad()
@@ -75,10 +74,6 @@ def set_kernel_(module: KernelOwner, kernel_GOK: Tensor) -> None:
         weight.copy_(by_group.reshape(weight.shape))
     else:
         weight.copy_(kernel_GOK.reshape(weight.shape))
-
-
-def _outputs_of_a_group(module: _ConvNd) -> int:
-    return module.out_channels // module.groups
 
 
 def _tap_axes(module: _ConvNd, kernel: Tensor) -> list[int]:
@@ -112,8 +107,3 @@ def _stuffed(module: _ConvNd, image: Tensor, grid: tuple[int, ...], spans: list[
         before = span - 1 - pad
         margins = [before, wanted + span - 1 - size - before, *margins]
     return functional.pad(stuffed, margins)
-
-
-def n_positions(grid: tuple[int, ...]) -> int:
-    """How many positions a grid has."""
-    return math.prod(grid)

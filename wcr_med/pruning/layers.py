@@ -1,6 +1,7 @@
 """The layers that own prunable kernels: what flows out of them, and what reads it."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,19 +13,25 @@ from wcr_med.models.owners import KernelLayer, KernelOwner, kernel_owners
 
 
 @torch.no_grad()
+def run_with_hooks(model: nn.Module, image_NChw: Tensor, hooks: Iterable[tuple[nn.Module, Any]]) -> None:
+    """One forward pass with forward hooks on some modules, which are taken off again."""
+    handles = [module.register_forward_hook(hook) for module, hook in hooks]
+    try:
+        model(image_NChw)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def kernel_layers(model: nn.Module, image_1Chw: Tensor) -> list[KernelLayer]:
     """The layers whose kernel one forward pass uses exactly once, in module order."""
     owners = kernel_owners(model)
     uses: Counter[int] = Counter()
-    handles = [
-        owner.module.register_forward_hook(lambda module, _inputs, _output: uses.update([id(module.weight)]))
-        for owner in owners
-    ]
-    try:
-        model(image_1Chw)
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    def count(module: KernelOwner, _inputs: Any, _output: Tensor) -> None:
+        uses.update([id(module.weight)])
+
+    run_with_hooks(model, image_1Chw, [(owner.module, count) for owner in owners])
     return [owner for owner in owners if uses[id(owner.module.weight)] == 1]
 
 

@@ -3,6 +3,7 @@
 Shape suffixes: N slices, P positions, O output channels of a group, K features of a group, G groups.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wcr_med.errors import UserError
 from wcr_med.models.owners import KernelLayer, evaluation_mode
 from wcr_med.pruning.calibration import Batch, Calibration
-from wcr_med.pruning.features import features_at, kernel_matrix, n_positions, output_grid, outputs_at, set_kernel_
-from wcr_med.pruning.layers import batch_norm_after, kernel_layers
+from wcr_med.pruning.features import features_at, kernel_matrix, output_grid, outputs_at, set_kernel_
+from wcr_med.pruning.layers import batch_norm_after, kernel_layers, run_with_hooks
 
 N_SLICES = 256
 """Slices that are looked at, the first ones of the calibration; more cost time and gain little."""
@@ -226,24 +227,15 @@ def _fits(model: nn.Module, dense: nn.Module, batches: list[Batch], positions: i
 
         return hook
 
-    _run(model, first, [(layer.module, meet(layer)) for layer in layers])
+    run_with_hooks(model, first, [(layer.module, meet(layer)) for layer in layers])
     generator = torch.Generator().manual_seed(_SEED)
     for fit in fits:
         is_linear = isinstance(fit.layer.module, nn.Linear)
         fit.sampled = [_sample(mask_N1hw, fit.grid, positions, is_linear, generator) for _, mask_N1hw in batches]
     twins = dict(dense.named_modules())
     for image_NChw, _ in batches:
-        _run(dense, image_NChw, [(twins[fit.layer.name], fit.note_dense) for fit in fits])
+        run_with_hooks(dense, image_NChw, [(twins[fit.layer.name], fit.note_dense) for fit in fits])
     return fits
-
-
-def _run(model: nn.Module, image_NChw: Tensor, hooks: list[tuple[nn.Module, Any]]) -> None:
-    handles = [module.register_forward_hook(hook) for module, hook in hooks]
-    try:
-        model(image_NChw)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _sample(
@@ -252,9 +244,9 @@ def _sample(
     """slices_P and places_P of one batch, on its device."""
     n, device = len(mask_N1hw), mask_N1hw.device
     if is_linear:  # its rows have no place in the image
-        places_P = torch.randint(n_positions(grid) * n, (positions * n,), generator=generator)
+        places_P = torch.randint(math.prod(grid) * n, (positions * n,), generator=generator)
         return torch.zeros_like(places_P).to(device), places_P.to(device)
-    places_NP = torch.randint(n_positions(grid), (n, positions), generator=generator)
+    places_NP = torch.randint(math.prod(grid), (n, positions), generator=generator)
     if len(grid) == 2:
         lesion_Np = functional.adaptive_max_pool2d(mask_N1hw, grid).flatten(1).cpu()
         half = positions // 2

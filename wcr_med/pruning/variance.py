@@ -10,7 +10,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wcr_med.errors import UserError
 from wcr_med.models.owners import KernelLayer, KernelOwner, evaluation_mode
-from wcr_med.pruning.layers import batch_norm_after, channel_values, kernel_layers, scale_channels_
+from wcr_med.pruning.layers import (
+    batch_norm_after,
+    channel_values,
+    kernel_layers,
+    run_with_hooks,
+    scale_channels_,
+)
 
 _DEAD = 1e-12  # of a variance against what rounding in float32 could make of it
 
@@ -160,13 +166,5 @@ def _pairs(model: nn.Module, dense: nn.Module, image_1Chw: Tensor) -> list[_Pair
 
 
 def _measure(model: nn.Module, dense: nn.Module, pairs: list[_Pair], image_NChw: Tensor) -> None:
-    for network, hooks in (
-        (dense, [(pair.twin, pair.note_dense) for pair in pairs]),
-        (model, [(pair.layer.module, pair.correct) for pair in pairs]),
-    ):
-        handles = [module.register_forward_hook(hook) for module, hook in hooks]
-        try:
-            network(image_NChw)
-        finally:
-            for handle in handles:
-                handle.remove()
+    run_with_hooks(dense, image_NChw, [(pair.twin, pair.note_dense) for pair in pairs])
+    run_with_hooks(model, image_NChw, [(pair.layer.module, pair.correct) for pair in pairs])

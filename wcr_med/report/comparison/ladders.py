@@ -14,7 +14,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Metric = Literal["dice_patient", "f1_pooled"]
 Place = tuple[int, int | None]
-"""(seed, fold)."""
+"""Seed and fold of a training; no fold: the split of the run as it is."""
 
 METRICS: tuple[Metric, ...] = ("dice_patient", "f1_pooled")
 N_RESAMPLES = 2000
