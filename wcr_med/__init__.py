@@ -11,6 +11,29 @@ __all__ = ["__version__"]
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+def _name_the_user() -> None:
+    """Set USER and HOME where the password file does not know this user, as for an arbitrary id in a container.
+
+    Else `getpass.getuser()` raises, which MONAI and torch call while they are imported, and so does `Path.home()`.
+    """
+    named = any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME"))
+    if named and "HOME" in os.environ:
+        return
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except ImportError:  # Windows, where a user always has a name
+        return
+    except KeyError:
+        os.environ.setdefault("HOME", "/")  # as container engines do
+        if not named:
+            os.environ["USER"] = f"uid{os.getuid()}"  # the id, since names of temporary folders are made of it
+
+
+_name_the_user()
+
+
 def __getattr__(name: str) -> str:
     # Looked up where it is asked for: the reader of installed packages takes longer to import than the command line.
     if name != "__version__":

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,49 @@ def test_a_server_that_never_comes_back_is_left_alone_for_a_while(
     warnings = [record.getMessage() for record in caplog.records if record.name == _LOG.name]
     assert len(warnings) == 2
     assert "2 epochs were not sent" in warnings[1]
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "./mlruns", "sqlite:////dev/null/mlflow.db"])
+def test_an_address_that_mlflow_refuses_warns_once_and_at_once(
+    uri: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(tracking, "_SECONDS_BETWEEN_TRIES", 0.0)
+    progress, began = Progress(), time.monotonic()
+    with open_mlflow(folder, progress, _CONFIG, _LOG) as tracker:
+        _note(progress, 1)
+        tracker.send(progress)
+    assert time.monotonic() - began < 20  # MLflow itself tries for minutes
+    if uri == "./mlruns" and (tmp_path / "mlruns").exists():
+        return  # releases before 3.17 take it
+    first, last = (record.getMessage() for record in caplog.records if record.name == _LOG.name)
+    assert f"mlflow: {uri} cannot be reached" in first
+    assert "the training goes on" in first
+    assert "1 epochs were not sent" in last
+
+
+def test_a_password_is_not_in_the_warning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg://ada:secret@127.0.0.1:9/runs")
+    with open_mlflow(folder, Progress(), _CONFIG, _LOG):
+        pass
+    assert "postgresql+psycopg://***@127.0.0.1:9/runs cannot be reached" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_package_that_cannot_be_imported_warns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setitem(sys.modules, "mlflow.tracking", Broken())  # type: ignore[arg-type]
+    with open_mlflow(folder, Progress(), _CONFIG, _LOG):
+        pass
+    assert "Could not determine home directory" in caplog.text
 
 
 def test_a_missing_package_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,14 @@
 """The curves of a training in MLflow: parameters once, metrics an epoch, one run however often it is interrupted.
 
-Nothing here stops a training but a missing package: where the store is away, one warning says so, and the points are
-sent later.
+Nothing here stops a training but a missing package: where the store is away, or MLflow refuses its address, one warning
+says so, and the points are sent later.
 """
 
 import contextlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -31,6 +32,9 @@ _PARAMETERS_AT_ONCE = 100  # limits of MLflow's service
 _METRICS_AT_ONCE = 1000
 _LONGEST_VALUE = 6000
 _PROBE = "training/loss"  # is in every epoch
+_CONNECT_SECONDS = 10
+_CREDENTIALS = re.compile(r"//[^/@]+@")
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 # An absent server is noticed within seconds, not after MLflow's own many minutes. Its lines take the way of ours, and
 # it reports to nobody. What the user has set stays.
@@ -45,11 +49,9 @@ _ENVIRONMENT = {
 class MlflowLog:
     """One training in MLflow. Made by `open_mlflow`."""
 
-    def __init__(
-        self, folder: Path, client: "MlflowClient", uri: str | None, config: Mapping[str, Any], log: logging.Logger
-    ) -> None:
+    def __init__(self, folder: Path, uri: str | None, config: Mapping[str, Any], log: logging.Logger) -> None:
         self._folder = folder
-        self._client = client
+        self._client: MlflowClient | None = None  # made by the first call, which MLflow may refuse
         self._uri = uri
         self._config = config
         self._log = log
@@ -65,9 +67,10 @@ class MlflowLog:
         if time.monotonic() < self._next_try:
             return
         with self._forgiving():
-            run_id = self._run_id = self._run_id or self._begin(progress)
+            client = self._connected()
+            run_id = self._run_id = self._run_id or self._begin(client, progress)
             for number in range(self._n_sent, progress.epochs_done):
-                self._send_epoch(run_id, progress, number)
+                self._send_epoch(client, run_id, progress, number)
                 self._n_sent = number + 1
 
     def close(self, status: str) -> None:
@@ -78,7 +81,7 @@ class MlflowLog:
             self._log.warning("mlflow: %d epochs were not sent; %s has them", left, self._folder / "history.csv")
         if self._run_id is not None and time.monotonic() >= self._next_try:
             with self._forgiving():
-                self._client.set_terminated(self._run_id, status)
+                self._connected().set_terminated(self._run_id, status)
 
     @contextlib.contextmanager
     def _forgiving(self) -> Iterator[None]:
@@ -89,60 +92,43 @@ class MlflowLog:
             if not self._warned:
                 self._warned = True
                 reason = (str(error).splitlines() or [""])[0][:200]
+                store = _CREDENTIALS.sub("//***@", self._uri or str(self._folder / STORE_NAME))
                 self._log.warning(
                     "mlflow: %s cannot be reached (%s: %s); the training goes on, and the points are sent when it is"
-                    " back: check MLFLOW_TRACKING_URI",
-                    self._uri or self._folder / STORE_NAME, type(error).__name__, reason,
+                    " back: check MLFLOW_TRACKING_URI, such as http://host:5000 or sqlite:////folder/mlflow.db",
+                    store, type(error).__name__, reason,
                 )  # fmt: skip
 
-    def _begin(self, progress: Progress) -> str:
+    def _connected(self) -> "MlflowClient":
+        if self._client is None:
+            from mlflow.tracking import MlflowClient
+
+            uri = self._uri or f"sqlite:///{(self._folder / STORE_NAME).absolute()}"
+            _require_database(uri)
+            self._client = MlflowClient(tracking_uri=uri)
+        return self._client
+
+    def _begin(self, client: "MlflowClient", progress: Progress) -> str:
         """The run of an earlier attempt, or a new one with the parameters."""
         from mlflow.entities import Param
 
         path = self._folder / MLFLOW_NAME
         known = read_json(path) if path.exists() else {}
-        if known.get("tracking_uri") == self._uri and self._exists(known.get("run_id")):
+        if known.get("tracking_uri") == self._uri and _exists(client, known.get("run_id")):
             run_id = str(known["run_id"])
-            self._client.update_run(run_id, status="RUNNING")
-            steps = [metric.step for metric in self._client.get_metric_history(run_id, _PROBE)]
+            client.update_run(run_id, status="RUNNING")
+            steps = [metric.step for metric in client.get_metric_history(run_id, _PROBE)]
             self._n_sent = min(max(steps, default=0), progress.epochs_done)
             return run_id
-        run = self._client.create_run(self._experiment_id(), run_name=self._folder.absolute().parent.name)
+        run = client.create_run(_experiment_id(client), run_name=self._folder.absolute().parent.name)
         run_id = str(run.info.run_id)
         parameters = [Param(name, value) for name, value in flat(self._config).items()]
         for part in _chunks(parameters, _PARAMETERS_AT_ONCE):
-            self._client.log_batch(run_id, params=part)
+            client.log_batch(run_id, params=part)
         write_json(path, {"tracking_uri": self._uri, "run_id": run_id})
         return run_id
 
-    def _exists(self, run_id: str | None) -> bool:
-        from mlflow.exceptions import MlflowException
-
-        if run_id is None:
-            return False
-        try:
-            self._client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return False
-        return True
-
-    def _experiment_id(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-            return given
-        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
-        if (found := self._client.get_experiment_by_name(name)) is None:
-            try:
-                return str(self._client.create_experiment(name))
-            except MlflowException:  # another training was faster
-                if (found := self._client.get_experiment_by_name(name)) is None:
-                    raise
-        return str(found.experiment_id)
-
-    def _send_epoch(self, run_id: str, progress: Progress, number: int) -> None:
+    def _send_epoch(self, client: "MlflowClient", run_id: str, progress: Progress, number: int) -> None:
         from mlflow.entities import Metric
 
         row, now = progress.history[number], int(1000 * time.time())
@@ -152,7 +138,7 @@ class MlflowLog:
         values[_PROBE] = row.loss
         metrics = [Metric(name, value, now, row.epoch) for name, value in values.items() if value is not None]
         for part in _chunks(metrics, _METRICS_AT_ONCE):
-            self._client.log_batch(run_id, metrics=part)
+            client.log_batch(run_id, metrics=part)
 
 
 @contextlib.contextmanager
@@ -175,20 +161,13 @@ def open_mlflow(
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
-        from mlflow.tracking import MlflowClient
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"training.track names mlflow, and the package {error.name} is missing: pip install 'wcr-med[mlflow]', or"
-            " take it out of training.track"
-        ) from None
+    _require_package()
     path = folder / MLFLOW_NAME
     known = read_json(path) if path.exists() else {}
     uri = os.environ.get("MLFLOW_TRACKING_URI") or known.get("tracking_uri")
     with explain_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=uri or f"sqlite:///{(folder / STORE_NAME).absolute()}")
-    tracker = MlflowLog(folder, client, uri, config or {}, log)
+    tracker = MlflowLog(folder, uri, config or {}, log)
     tracker.send(progress)
     status = "FAILED"
     try:
@@ -201,6 +180,23 @@ def open_mlflow(
         tracker.close(status)
 
 
+def _require_package() -> None:
+    """Refuse a missing package; whatever else its import raises is for the first call to warn of.
+
+    Raises:
+        UserError: MLflow, or a package that it needs, is not installed.
+    """
+    try:
+        import mlflow.tracking  # noqa: F401 - for its absence
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"training.track names mlflow, and the package {error.name} is missing: pip install 'wcr-med[mlflow]', or"
+            " take it out of training.track"
+        ) from None
+    except Exception:  # noqa: BLE001 - such as a user without a home folder
+        return
+
+
 def flat(config: Mapping[str, Any]) -> dict[str, str]:
     """The leaves of a nested mapping by dotted names, as text; what is no text is written as JSON."""
     texts = (
@@ -208,6 +204,52 @@ def flat(config: Mapping[str, Any]) -> dict[str, str]:
         for name, value in flatten(config).items()
     )
     return {name: text[:_LONGEST_VALUE] for name, text in texts}
+
+
+def _exists(client: "MlflowClient", run_id: str | None) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    if run_id is None:
+        return False
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
+def _experiment_id(client: "MlflowClient") -> str:
+    from mlflow.exceptions import MlflowException
+
+    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return given
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT)
+    if (found := client.get_experiment_by_name(name)) is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # another training was faster
+            if (found := client.get_experiment_by_name(name)) is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _require_database(uri: str) -> None:
+    """Open a database once before MLflow does, which tries one that cannot be opened for minutes."""
+    name = uri.split(":", 1)[0].split("+", 1)[0]
+    if name not in _DATABASES:
+        return
+    import sqlalchemy
+
+    if name == "sqlite" and (file := sqlalchemy.make_url(uri).database):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+    waiting = {"connect_timeout": _CONNECT_SECONDS} if name in ("postgresql", "mysql") else {}
+    engine = sqlalchemy.create_engine(uri, connect_args=waiting)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
