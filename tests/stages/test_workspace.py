@@ -90,6 +90,6 @@ def test_results_never_lie_among_the_images(tmp_path: Path, out: str, cache: str
 def test_refused_settings_leave_the_saved_configuration(finished: Workspace) -> None:
     before = (finished.out / "config.yaml").read_text()
     other = open_workspace(finished.out, config_path=None, assignments=["seed=5"])
-    with pytest.raises(UserError, match="began with seed 0"):
+    with pytest.raises(UserError, match="seed was set to 0 when training began"):
         train_stage(other)
     assert (finished.out / "config.yaml").read_text() == before

@@ -10,6 +10,7 @@ from wcr_med.runtime import Segmenter
 from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
 from wcr_med.stages.inputs import Patients, declared_spacing, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
+from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.workspace import DENSE, Workspace
 
 _WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv")
@@ -27,6 +28,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
     Raises:
         UserError: there is no such network, or it saw a test patient while it was trained.
     """
+    hold_plan(workspace)
     patients = open_patients(workspace)
     path = require_onnx(workspace, name) if onnx else require_model(workspace, name)
     folder = workspace.evaluation_folder(f"{name}-onnx" if onnx else name)

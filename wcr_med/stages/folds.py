@@ -10,6 +10,7 @@ from wcr_med.data.index import index_patients
 from wcr_med.data.sites import sites
 from wcr_med.errors import UserError
 from wcr_med.stages.inputs import ensure_phantom, open_patients
+from wcr_med.stages.plan import begin_plan
 from wcr_med.stages.workspace import Workspace, folds_folder, save_config
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def run_folds(workspace: Workspace, work: Callable[[Workspace, int], None]) -> t
         work(workspace, 0)
         return parts
     splits = [open_patients(part).split for part in parts]
+    begin_plan(workspace, parts, [split.hash for split in splits])
     if not (workspace.out / "config.yaml").exists():
         save_config(workspace)  # now, so that an interrupted study goes on without --config
     for number, (part, split) in enumerate(zip(parts, splits, strict=True)):

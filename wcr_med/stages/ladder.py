@@ -16,6 +16,7 @@ from wcr_med.evaluation.result import SCHEMA_VERSION
 from wcr_med.pruning import Measured, repair_in_words
 from wcr_med.stages.inputs import Patients, declared_spacing, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, open_predictor, require_model
+from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.prune import (
     at_sparsity,
     check_pruning,
@@ -37,6 +38,7 @@ def ladder_stage(workspace: Workspace) -> None:
     the ladder is one-shot.
     """
     check_pruning(workspace.config.pruning)
+    hold_plan(workspace)
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
     open_dense(workspace, patients.split)[1].refuse_leak(patients.split.test)

@@ -27,6 +27,7 @@ from wcr_med.pruning import (
 )
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, require_model
+from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 from wcr_med.training import deciding_fields, processor_settings
@@ -73,6 +74,7 @@ def prune_stage(workspace: Workspace) -> str:
     """
     config = workspace.config.pruning
     check_pruning(config)
+    hold_plan(workspace)
     patients = open_patients(workspace)
     dense = require_model(workspace, DENSE)
     name = pruned_name(config.sparsity)

@@ -16,6 +16,7 @@ from wcr_med.pruning.search import COST_WEIGHTS, Found, search
 from wcr_med.stages.candidates import Candidates, in_words
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import require_model
+from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.units import parse_size, parse_time, size_in_words, time_in_words
 from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
@@ -73,6 +74,7 @@ def target_stage(workspace: Workspace, bounds: Bounds) -> str:
     if bounds.max_latency_ms is not None:
         _require_accelerator()
     require_model(workspace, DENSE)
+    hold_plan(workspace)
     patients = open_patients(workspace)
     with tempfile.TemporaryDirectory(prefix="wcr-med-") as folder:
         candidates = Candidates(workspace, patients, bounds, Path(folder))

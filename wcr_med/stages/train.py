@@ -4,10 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from wcr_med.artefacts import ModelArtefact, save_model
+from wcr_med.evaluation.plan import StudyPlan
 from wcr_med.models import build_model
 from wcr_med.provenance import provenance
 from wcr_med.regularizers import build_regularizer, resolved
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
+from wcr_med.stages.plan import begin_plan
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, save_config
 from wcr_med.training import Group, deciding_fields, train
@@ -30,6 +32,10 @@ def train_stage(workspace: Workspace, group: Group | None = None) -> None:
     build_regularizer(workspace.config.regularizer)  # a name or strength that cannot be is refused first of all
     with group.main_first():
         patients = open_patients(workspace, save=group.is_main)
+        if group.is_main:
+            plan = begin_plan(workspace, [workspace], [patients.split.hash])
+        else:  # the main process has written it
+            plan = StudyPlan.load(workspace.out)
     if group.is_main and not (workspace.out / "config.yaml").exists():
         save_config(workspace)  # now, so that an interrupted run goes on without --config
     what: dict[str, Any] = {
@@ -44,15 +50,15 @@ def train_stage(workspace: Workspace, group: Group | None = None) -> None:
     }
     if not group.is_main:
         if not group.tell(False):
-            _train(workspace, patients, group)
+            _train(workspace, patients, plan, group)
         return
     group.tell(workspace.is_done("train", **what))
-    workspace.once("train", **what, work=lambda: _train(workspace, patients, group))
+    workspace.once("train", **what, work=lambda: _train(workspace, patients, plan, group))
     # And again: the settings may differ in what does not decide the weights. Refused ones never come here.
     save_config(workspace)
 
 
-def _train(workspace: Workspace, patients: Patients, group: Group) -> None:
+def _train(workspace: Workspace, patients: Patients, plan: StudyPlan | None, group: Group) -> None:
     config, split = workspace.config, patients.split
     model = build_model(config.model, seed=config.seed)
     with group.main_first():
@@ -65,6 +71,7 @@ def _train(workspace: Workspace, patients: Patients, group: Group) -> None:
         folder=workspace.train_folder,
         regularizer=build_regularizer(config.regularizer),
         data_hash=patients.data_hash,
+        plan_hash=None if plan is None else plan.sha256,
         resume=True,
         group=group,
     )
@@ -82,6 +89,7 @@ def _train(workspace: Workspace, patients: Patients, group: Group) -> None:
         **asdict(result),
         processes=group.world,
         data_hash=patients.data_hash,
+        plan=None if plan is None else plan.to_dict(),
         regularizer=resolved(config.regularizer),
         optimizer=config.optimizer.model_dump(mode="json"),
         loss=config.loss.model_dump(mode="json"),

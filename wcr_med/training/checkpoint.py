@@ -67,6 +67,11 @@ class Checkpoint:
                     f"{self.path}: the images or masks have changed since this training began; restore them to resume,"
                     " or choose another --out"
                 )
+            if was != value and name == "plan":
+                raise UserError(
+                    f"{self.path}: this training began under another plan.json; restore that file to resume, or choose"
+                    " another --out"
+                )
             if was != value:
                 raise UserError(
                     f"{self.path}: this training began with {name} {was}, now it is {value};"

@@ -75,6 +75,7 @@ def train(
     folder: Path,
     regularizer: Regularizer | None = None,
     data_hash: str | None = None,
+    plan_hash: str | None = None,
     resume: bool = False,
     group: Group | None = None,
     log: logging.Logger = _LOG,
@@ -98,6 +99,7 @@ def train(
         folder: of this training; made if missing.
         regularizer: the one that `config.regularizer` names; `None` for none.
         data_hash: of the images (`wcr_med.data.content.content_hash`); a resume with other images is refused.
+        plan_hash: of the study's plan; a resume under another plan is refused. `None` for a training that has none.
         resume: go on from the folder's state, if it has one; else what an earlier training left there is deleted.
         group: the processes that train together; `None` for this one alone.
         log: takes the lines.
@@ -138,6 +140,7 @@ def train(
         n_steps = len(loader)
         take_step = build_step(model, config, processor, regularizer, n_steps=settings.epochs * n_steps, group=group)
         fingerprint = deciding_fields(config) | {"split": split.hash, "data": data_hash, "steps_per_epoch": n_steps}
+        fingerprint |= {} if plan_hash is None else {"plan": plan_hash}
         group.require_equal(fingerprint)
         progress = _begin(folder, take_step, fingerprint, resume=resume, log=log)
         log.info("training on %s%s: %d steps an epoch", processor, _together(group), n_steps)
