@@ -231,6 +231,15 @@ def test_what_a_predictor_refuses_names_the_patient(three_patients):
         evaluate_patients(lambda _: np.zeros((1, 2, 2)), three_patients.entries, threshold=0.5, config=CONFIG)
 
 
+def test_files_that_counted_surface_voxels_are_read_without_their_distances(three_patients):
+    document = evaluate(three_patients, perfect).to_dict()
+    old = EvaluationResult.from_dict({**document, "schema_version": 2})
+    assert not [name for name in old.averages if "px" in name]
+    assert all(math.isnan(row.hd95_px) and math.isnan(row.assd_px) and not row.nsd for row in old.rows)
+    assert old.value("dice_patient") == 1
+    assert EvaluationResult.from_dict(document).rows[0].hd95_px == 0
+
+
 def test_files_of_another_schema_are_refused(three_patients, tmp_path):
     document = evaluate(three_patients, perfect).to_dict()
     with pytest.raises(UserError, match="schema version 99"):

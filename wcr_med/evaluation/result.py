@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from wcr_med.metrics.uncertainty import Interval
 
 __all__ = ["SCHEMA_VERSION", "SCORE_DEFINITIONS", "EvaluationResult", "PatientRow", "without_nan"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_READS = (2, SCHEMA_VERSION)
+"""Schema 2 counted surface voxels. Its distances mean something else than those of today: they are left out."""
+
+_DISTANCES = ("mean_hd95_", "mean_assd_", "mean_nsd_")
 
 SCORE_DEFINITIONS: Mapping[str, str] = {
     "dice": "2 tp / (2 tp + fp + fn) of the whole volume",
@@ -27,9 +31,12 @@ SCORE_DEFINITIONS: Mapping[str, str] = {
     "recall": "tp / (tp + fn)",
     "specificity": "tn / (tn + fp)",
     "relative_volume_error": "(predicted - reference volume) / reference volume",
-    "hd95_px": "larger of the two directed 95th percentiles of 3D surface distance, in pixels of the slice",
-    "assd_px": "mean 3D surface distance over the surface voxels of both masks, in pixels of the slice",
-    "nsd": "share of both surfaces within the tolerance of the other; the key is the tolerance in pixels of the slice",
+    "surface": "elements between voxels inside and outside, weighted by their area (marching cubes); distances run "
+    "between elements; a volume of one slice is a plane, its surface the contour, weighted by length",
+    "hd95_px": "larger of the two directed 95th percentiles, by area, of 3D surface distance, in pixels of the slice",
+    "assd_px": "mean 3D surface distance over the area of both surfaces together, in pixels of the slice",
+    "nsd": "share of the area of both surfaces within the tolerance of the other; the key is the tolerance in pixels "
+    "of the slice",
     "distance_unit": "slices lie their true spacing apart where it is known; else one slice counts as one pixel",
     "lesion": "connected component of the volume over 26 neighbours with at least lesion_min_voxels voxels; smaller "
     "ones are dropped, of reference and prediction",
@@ -116,19 +123,24 @@ class EvaluationResult:
         """Read what `to_dict` wrote.
 
         Raises:
-            UserError: another schema, or a field is missing; `source` names the file.
+            UserError: another schema, or a field is missing; `source` names the file. Schema 2 is read without its
+                distances, as if they had not been measured.
         """
         found = document.get("schema_version") if isinstance(document, Mapping) else None
-        if found != SCHEMA_VERSION:
+        if found not in _READS:
             raise UserError(f"{source}: schema version {found!r}, expected {SCHEMA_VERSION}; run the evaluation again")
         try:
+            rows = tuple(PatientRow.from_dict(row) for row in document["patients"])
+            averages = _averages(document["averages"])
+            if found != SCHEMA_VERSION:
+                rows, averages = _without_distances(rows, averages)
             return cls(
                 threshold=math.nan if document["threshold"] is None else document["threshold"],
                 lesion_min_voxels=document["lesion_min_voxels"],
                 seed=document["seed"],
                 split_hash=document.get("split_hash"),
-                rows=tuple(PatientRow.from_dict(row) for row in document["patients"]),
-                averages=_averages(document["averages"]),
+                rows=rows,
+                averages=averages,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{source}: a field is missing or unknown ({error}); run the evaluation again") from None
@@ -149,6 +161,13 @@ def _averages(document: Mapping[str, Any]) -> dict[str, Average]:
     if missing := sorted(DEFINITIONS.keys() - document.keys()):
         raise KeyError(missing[0])
     return {name: _average(entry) for name, entry in document.items()}
+
+
+def _without_distances(
+    rows: tuple[PatientRow, ...], averages: Mapping[str, Average]
+) -> tuple[tuple[PatientRow, ...], dict[str, Average]]:
+    kept = {name: average for name, average in averages.items() if not name.startswith(_DISTANCES)}
+    return tuple(replace(row, hd95_px=math.nan, assd_px=math.nan, nsd={}) for row in rows), kept
 
 
 def _average(entry: Mapping[str, Any]) -> Average:

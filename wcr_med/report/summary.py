@@ -219,8 +219,8 @@ def _definitions(document: SummaryDocument) -> str:
         "Dice = 2 tp / (2 tp + fp + fn), equal to F1. Every patient is one volume, scored on the grid of its own "
         "files. Nothing to find and nothing found: no score, counted apart. A false alarm or a missed tumour: Dice 0, "
         "and the diagonal of the volume as HD95, the larger of the two directed 95th percentiles of surface distance. "
-        "Distances are in three dimensions and in pixels of the slice; files without a spacing count one slice as one "
-        f"pixel. {intervals}Sparsity: share of weights that are exactly zero."
+        "Surfaces are weighed by area. Distances are in three dimensions and in pixels of the slice; files without a "
+        f"spacing count one slice as one pixel. {intervals}Sparsity: share of weights that are exactly zero."
     )
 
 

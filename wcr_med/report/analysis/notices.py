@@ -102,8 +102,12 @@ def _of_spacing(dense: NetworkAnalysis) -> Iterator[Notice]:
             message="The size of a voxel is not known for every patient: volumes are in voxels and distances in pixels,"
             " one slice counting as one pixel. Neither compares with other data sets.",
         )
-    elif "mean_hd95_mm" not in dense.scores and math.isfinite(dense.scores["dice_patient"].value):
-        yield Notice(section="performance", message="Surface distances were not measured.")
+    if "mean_hd95_px" not in dense.scores and math.isfinite(dense.scores["dice_patient"].value):
+        yield Notice(
+            section="performance",
+            message="There are no surface distances: the evaluation measured none, or an older version made it, whose"
+            " distances counted voxels and are not comparable. `wcr-med evaluate` measures them.",
+        )
 
 
 def _of_absent(inputs: ReportInputs) -> Iterator[Notice]:
