@@ -15,6 +15,7 @@ from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
 from wcr_med.openmp import wait_politely
+from wcr_med.terminal import replace_missing_letters, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -82,12 +83,12 @@ def run(
     chosen += ["split.folds=0", "split.fold=0", "split.leave_out=all"] if leave_one_institution_out else []
     workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
-        typer.echo(plan(workspace, show_leak=show_leak))
+        say(plan(workspace, show_leak=show_leak))
         return
     if is_launched():
         raise UserError("run: several processes can only train; give `train` to torchrun, and `run` afterwards without")
     run_stages(workspace, command=typed_command(), show_leak=show_leak)
-    typer.echo(f"Done. Open {out / 'report' / 'report.html'}.")
+    say(f"Done. Open {out / 'report' / 'report.html'}.")
 
 
 @app.command()
@@ -110,7 +111,7 @@ def train(
 
     workspace = open_workspace(out, config_path=config, assignments=assignments or ())
     if dry_run:
-        typer.echo(plan(workspace, stages=("train",)))
+        say(plan(workspace, stages=("train",)))
         return
     with join_group(workspace.config.training.device) as group:
         if not group.is_main:
@@ -183,16 +184,16 @@ def prune(
         from wcr_med.stages.scan import plan_of_scan, scan_stage
 
         if dry_run:
-            typer.echo(plan(workspace, stages=()) + f"\n{plan_of_scan(workspace, repair=bool(repair))}")
+            say(plan(workspace, stages=()) + f"\n{plan_of_scan(workspace, repair=bool(repair))}")
         else:
-            typer.echo(scan_stage(workspace, repair=bool(repair)))
+            say(scan_stage(workspace, repair=bool(repair)))
     elif bounds is not None:
         if dry_run:
-            typer.echo(plan(workspace, stages=()) + f"\n{plan_of_targets(workspace, bounds)}")
+            say(plan(workspace, stages=()) + f"\n{plan_of_targets(workspace, bounds)}")
         else:
-            typer.echo(target_stage(workspace, bounds))
+            say(target_stage(workspace, bounds))
     else:
-        typer.echo(plan(workspace, stages=("prune",)) if dry_run else prune_stage(workspace))
+        say(plan(workspace, stages=("prune",)) if dry_run else prune_stage(workspace))
 
 
 @app.command()
@@ -216,9 +217,9 @@ def evaluate(
 
     workspace = open_workspace(out, config_path=config, assignments=assignments or ())
     if dry_run:
-        typer.echo(plan(workspace, stages=("evaluate",)))
+        say(plan(workspace, stages=("evaluate",)))
         return
-    typer.echo(evaluate_stage(workspace, model, onnx=onnx))
+    say(evaluate_stage(workspace, model, onnx=onnx))
 
 
 @app.command()
@@ -279,9 +280,9 @@ def export(
     chosen += [] if accelerate is None else [f"export.accelerate={str(accelerate).lower()}"]
     workspace = open_workspace(out, config_path=config, assignments=[*(assignments or ()), *chosen])
     if dry_run:
-        typer.echo(plan(workspace, stages=("export",)))
+        say(plan(workspace, stages=("export",)))
         return
-    typer.echo(export_stage(workspace, model, standalone=standalone, quantised=int8))
+    say(export_stage(workspace, model, standalone=standalone, quantised=int8))
 
 
 app.command()(compare)
@@ -298,7 +299,7 @@ def config_fields() -> None:
     from wcr_med.documents import describe_fields
 
     for name, description in describe_fields(Config):
-        typer.echo(f"{name:36} {description}")
+        say(f"{name:36} {description}")
 
 
 @app.command()
@@ -306,7 +307,7 @@ def version() -> None:
     """Print the version."""
     from wcr_med import __version__
 
-    typer.echo(__version__)
+    say(__version__)
 
 
 _INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -319,22 +320,23 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Entry point: one clear line for what the user can mend, a traceback only for our own faults."""
     wait_politely()
+    replace_missing_letters()
     # `docker stop` and batch systems send this: leave as after Ctrl-C, with unfinished files removed.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(prog_name="wcr-med")
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except Stopped as stopped:
-        typer.echo(str(stopped), err=True)
+        say(str(stopped), err=True)
         sys.exit(stopped.exit_code)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("wcr_med"):
             raise
-        typer.echo(f"error: this command needs the package {error.name}: pip install 'wcr-med[train]'", err=True)
+        say(f"error: this command needs the package {error.name}: pip install 'wcr-med[train]'", err=True)
         sys.exit(UserError.exit_code)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            typer.echo("stopped; give the same command to go on from what is finished", err=True)
+            say("stopped; give the same command to go on from what is finished", err=True)
         raise

@@ -8,6 +8,7 @@ import typer
 
 from wcr_med.cli_options import ConfigOption, SetOption
 from wcr_med.errors import UserError
+from wcr_med.terminal import say
 
 data_app = typer.Typer(no_args_is_help=True, help="Make a phantom, or audit a folder of images.")
 
@@ -24,7 +25,7 @@ def make_phantom(
     if root.exists():
         raise UserError(f"{root}: exists already; choose a new folder or remove it")
     write_phantom(root, n_patients=patients, seed=seed)
-    typer.echo(f"{patients} patients written to {root}")
+    say(f"{patients} patients written to {root}")
 
 
 @data_app.command("check")
@@ -51,7 +52,7 @@ def check(
     else:
         raise UserError("data check: give a folder, or --config")
     report = audit(data, progress=True)
-    typer.echo(report.table())
+    say(report.table())
     if json_path is not None:
         write_json(json_path, report.to_dict())
     if not report.ok:

@@ -7,6 +7,7 @@ import typer
 
 from wcr_med.cli_options import OutOption, SetOption, typed_command
 from wcr_med.errors import UserError
+from wcr_med.terminal import say
 
 
 def compare(
@@ -50,9 +51,9 @@ def compare(
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
     comparison = load_compare_config(config or saved, assignments or ())
     if dry_run:
-        typer.echo(plan_text(comparison))
+        say(plan_text(comparison))
         return
-    typer.echo(
+    say(
         compare_stage(
             comparison,
             out,
@@ -98,7 +99,7 @@ def report(
 
         if len(folders) != 2 or out is None:
             raise UserError("report --compare: give two run folders and --out for the result")
-        typer.echo(side_by_side_stage(folders[0], folders[1], out, model=model))
+        say(side_by_side_stage(folders[0], folders[1], out, model=model))
         return
     if len(folders) != 1:
         raise UserError("report: give one run folder; or two of them with --compare")
@@ -110,4 +111,4 @@ def report(
     if not (folders[0] / "config.yaml").is_file():
         raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
     workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
-    typer.echo(report_stage(workspace, command=typed_command()))
+    say(report_stage(workspace, command=typed_command()))

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from wcr_med.errors import printable
+from wcr_med.terminal import say
+
 
 def infer(
     model: Annotated[Path, typer.Argument(help="ONNX file that `wcr-med export` wrote.")],
@@ -67,7 +70,7 @@ def infer(
         metadata = Segmenter.from_file(model, threads=threads).metadata
         found = find_sources(inputs, channel_files=metadata.channel_files or DEFAULT_CHANNEL_FILES)
         for source in found.sources:
-            typer.echo(source.name)
+            say(printable(source.name))
         failures = found.failures
     else:
         from wcr_med.runtime import infer as infer_files
@@ -88,11 +91,11 @@ def infer(
             progress=True,
         )
         failures = report.failures
-        typer.echo(f"{len(report.volumes)} volumes segmented; see {report.table}")
+        say(f"{len(report.volumes)} volumes segmented; see {report.table}")
     if failures:
-        typer.echo(f"error: {len(failures)} could not be segmented:", err=True)
+        say(f"error: {len(failures)} could not be segmented:", err=True)
         for line in failure_lines(failures):
-            typer.echo(line, err=True)
+            say(line, err=True)
         raise typer.Exit(exit_code(failures))
 
 
@@ -113,11 +116,11 @@ def info(
 
     found = describe(model)
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        say(json.dumps(found.to_dict()))
         return
     from wcr_med.runtime.info_text import info_text
 
-    typer.echo(info_text(found))
+    say(info_text(found))
 
 
 def bench(
@@ -149,8 +152,8 @@ def bench(
         model, against, threads=threads or (), batch_size=batch_size, n_runs=runs, source=source, progress=True
     )
     if as_json:
-        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+        say(json.dumps(report.to_dict()))
         return
     from wcr_med.runtime.bench_text import bench_text
 
-    typer.echo(bench_text(report))
+    say(bench_text(report))

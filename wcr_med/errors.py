@@ -1,5 +1,22 @@
 """The one exception that a user is meant to read."""
 
+import unicodedata
+
+_OBEYED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))  # Unicode categories: control, format, half a letter, line ends
+
+
+def printable(text: str) -> str:
+    """One line of text with its control characters, marks of direction and line ends as escapes, a tab excepted.
+
+    A terminal might obey them: they move the cursor, set colours, or show letters in another order than they stand.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode("ascii") if c != "\t" and unicodedata.category(c) in _OBEYED else c
+        for c in text
+    )
+
 
 class UserError(Exception):
     """Something the user can mend: a file, a configuration field, a value.
@@ -12,8 +29,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line))
+        super().__init__(printable(" ".join(message.split())))
 
 
 class Stopped(Exception):  # noqa: N818 - nothing is wrong

@@ -7,15 +7,19 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wcr_med.errors import UserError
+from wcr_med.errors import UserError, printable
 
 _CHUNK_BYTES = 1 << 20
+_LONG_NAME = 40  # letters of a name that a temporary one keeps, so that it is never the longer one by much
+_COMPUTED = ("=", "+", "-", "@", "'")  # how a cell begins that a spreadsheet computes, or that is quoted
+_ESCAPE = re.compile(r"\\(?:\\|[tnr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 @contextlib.contextmanager
@@ -32,7 +36,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{target.name}", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=f"-{target.name[-_LONG_NAME:]}", dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -53,7 +57,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", suffix=f"-{target.name}", dir=target.parent))
+        temporary = Path(
+            tempfile.mkdtemp(prefix=".partial-", suffix=f"-{target.name[-_LONG_NAME:]}", dir=target.parent)
+        )
         try:
             yield temporary
             _copy_default_mode(temporary, folder=True)
@@ -79,6 +85,8 @@ def explain_os_errors(target: Path) -> Iterator[None]:
             raise UserError(f"{target}: not permitted to write here; choose another --out") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UserError(f"{target}: a file stands where a folder is needed; choose another --out") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{target}: the name is too long for this disk; choose shorter names") from error
         raise
 
 
@@ -94,20 +102,66 @@ def write_json(target: Path, document: Any) -> None:
     Raises:
         ValueError: the document holds NaN or infinity. Use `None` for a value that does not exist.
     """
-    write_text(target, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    if not _is_unicode(text):  # a file's name in bytes of another encoding: JSON can hold it as an escape
+        text = json.dumps(document, indent=2, allow_nan=False)
+    write_text(target, text + "\n")
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a head and rows as CSV, whole or not at all. What a row lacks, and `None`, is an empty field.
 
+    A text that a spreadsheet would compute, or that holds control characters, is quoted as `quote_cell` does.
+    `read_csv` undoes it.
+
     Raises:
         ValueError: a row has a field that is no column.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(quote_cell, columns))
+    for row in rows:
+        if unknown := row.keys() - set(columns):
+            raise ValueError(f"{target}: fields that are no column: {sorted(unknown)}")
+        writer.writerow([quote_cell(row.get(name, "")) for name in columns])
     write_text(target, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table that `write_csv` wrote, keyed by the head; every text as it was given.
+
+    Raises:
+        UserError: the file is missing or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            lines = [[unquote_cell(cell) for cell in line] for line in csv.reader(stream, strict=True)]
+        return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run the stage that writes it first") from None
+    except (csv.Error, ValueError, IndexError) as error:
+        raise UserError(f"{path}: not a whole table ({error}); run the stage that writes it again") from None
+
+
+def quote_cell(value: Any) -> Any:
+    """What stands in a cell for a value; texts that a program might obey get an apostrophe in front, as in sheets.
+
+    These are texts that begin with = + - @ or an apostrophe and are no number, and those with control characters or
+    marks of direction, which then stand there as escapes (and a backslash twice). Anything else is returned unchanged.
+    """
+    if not isinstance(value, str):
+        return value
+    plain = printable(value) == value and "\t" not in value
+    if plain and (not value.startswith(_COMPUTED) or _is_number(value)):
+        return value
+    return "'" + "".join("\\t" if c == "\t" else "\\\\" if c == "\\" else printable(c) for c in value)
+
+
+def unquote_cell(cell: str) -> str:
+    """The text that `quote_cell` put into a cell."""
+    if not cell.startswith("'"):
+        return cell
+    return _ESCAPE.sub(lambda found: _letter(found[0]), cell[1:])
 
 
 def read_json(path: Path) -> Any:
@@ -137,6 +191,27 @@ def sha256_of_json(document: Any) -> str:
     """The SHA-256 of a document's canonical JSON (sorted keys, no spaces), as 64 hexadecimal digits."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _letter(escape: str) -> str:
+    short = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
+    return short[escape] if escape in short else chr(int(escape[2:], 16))
 
 
 def _copy_default_mode(path: Path, *, folder: bool = False) -> None:

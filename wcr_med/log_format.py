@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from wcr_med.errors import UserError
+from wcr_med.errors import UserError, printable
 
 FORMATS = ("auto", "text", "json")
 VARIABLE = "WCR_MED_LOG_FORMAT"
@@ -36,7 +36,7 @@ def configure_logging(log_format: str = "auto") -> None:
     for handler in [handler for handler in root.handlers if isinstance(handler, _StandardError)]:
         root.removeHandler(handler)
     handler = _StandardError()
-    handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     root.addHandler(handler)
     logging.getLogger("wcr_med").setLevel(logging.INFO)
     logging.captureWarnings(as_json)
@@ -48,6 +48,14 @@ def shows_bar() -> bool:
         isinstance(handler, _StandardError) and isinstance(handler.formatter, JsonFormatter)
         for handler in logging.getLogger().handlers
     )
+
+
+class TextFormatter(logging.Formatter):
+    """The message alone; characters that a terminal might obey are escapes, line ends excepted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -71,7 +79,7 @@ class JsonFormatter(logging.Formatter):
         document |= {name: _finite(value) for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             document["exception"] = self.formatException(record.exc_info)
-        return json.dumps(document, ensure_ascii=False, default=str)
+        return json.dumps(document, default=str)
 
 
 def _finite(value: Any) -> Any:

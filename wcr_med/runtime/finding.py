@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wcr_med.errors import UserError
 from wcr_med.runtime.sources import Failure, Found, Source
-from wcr_med.volumes.names import is_dicom, is_image, is_nifti
+from wcr_med.volumes.names import is_dicom, is_image, is_nifti, is_unicode, own_name
 
 DEFAULT_CHANNEL_FILES = ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz")
 """File patterns of a patient's sequences in the network's order, where the model file names none."""
@@ -43,15 +43,26 @@ def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAU
         _collect(group, base, channel_files, sources, failures)
     unique: dict[str, Source] = {}
     for source in sources:
-        if source.name in unique and unique[source.name] != source:
-            other = unique[source.name].folder
+        if not is_unicode(source.name):
+            problem = "the name is not valid UTF-8, which tables and reports need; rename it"
+            failures.append(source.failure(problem))
+            continue
+        first = unique.setdefault(source.name, source)
+        if not _same(first, source):
             message = (
-                f"{source.folder}: a volume named {source.name} also comes from {other}; give one of them alone, or"
-                " the folder that holds both"
+                f"{source.place}: a volume named {source.name} also comes from {first.place}; give one of them alone,"
+                " or the folder that holds both, or rename one"
             )
             failures.append(Failure(name=source.name, message=message))
-        unique.setdefault(source.name, source)
     return Found(sources=tuple(unique.values()), failures=tuple(failures))
+
+
+def _same(one: Source, other: Source) -> bool:
+    """Whether two sources are one, perhaps by two spellings of its path."""
+    if one == other:
+        return True
+    places = ([path.resolve() for path in (source.folder, *source.files)] for source in (one, other))
+    return one.kind == other.kind and next(places) == next(places)
 
 
 def _grouped(inputs: Sequence[Path]) -> Iterator[tuple[list[Path], Path | None]]:
@@ -67,13 +78,21 @@ def _grouped(inputs: Sequence[Path]) -> Iterator[tuple[list[Path], Path | None]]
 
 
 def _expanded(given: Path) -> Iterator[tuple[Path, Path | None]]:
-    """What a pattern matches, and the folder before its first sign; anything else as it is."""
+    """What a pattern matches, and the folder before its first sign; anything else as it is.
+
+    A pattern with `..` behind that sign matches real paths; those beyond the folder have their own names alone.
+    """
     if given.exists() or not glob.has_magic(str(given)):
         yield given, None
         return
     fixed = next(place for place, part in enumerate(given.parts) if glob.has_magic(part))
-    base = Path(*given.parts[:fixed])
+    base: Path | None
+    base = top = Path(*given.parts[:fixed])
     found = {Path(name) for name in glob.glob(str(given), recursive=True)}  # noqa: PTH207  (Path.glob ends `**` elsewhere)
+    if ".." in given.parts[fixed:]:  # names come from the base on, and `..` is none
+        found = {path.resolve() for path in found}
+        top = top.resolve()
+        base = top if all(path.is_relative_to(top) for path in found) else None
     folders = {path for path in found if path.is_dir()}
     folders |= {path.parent for path in found - folders if is_dicom(path)}
     files = {path for path in found - folders if is_image(path) or is_nifti(path)}
@@ -229,7 +248,7 @@ def _nifti_file(path: Path, base: Path | None) -> Source:
 
 def _name_of(folder: Path, base: Path | None) -> str:
     """The path from the base, or the folder's own name where it is the base."""
-    return folder.absolute().name if base is None or base == folder else folder.relative_to(base).as_posix()
+    return own_name(folder) if base is None or base == folder else folder.relative_to(base).as_posix()
 
 
 def _prefix(folder: Path, base: Path | None) -> str:

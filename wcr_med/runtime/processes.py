@@ -15,7 +15,7 @@ from wcr_med.errors import UserError
 from wcr_med.provenance import available_cores
 from wcr_med.runtime.options import InferenceOptions
 from wcr_med.runtime.segmenter import Segmenter
-from wcr_med.runtime.sources import Failure, Source
+from wcr_med.runtime.sources import Source
 from wcr_med.runtime.work import Outcome, segment_volume
 from wcr_med.runtime.workplace import Workplace
 
@@ -110,7 +110,7 @@ class _Worker:
             self.ended = True
             message = f"the process that segmented it ended ({_reason(self._process.exitcode)})"
             remedy = "give fewer --processes or a smaller --batch-size, or this volume alone to see more"
-            return Failure(name=self._source.name, message=self._source.explain(f"{message}; {remedy}"))
+            return self._source.failure(f"{message}; {remedy}")
         return answer
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wcr_med.errors import printable
 from wcr_med.files import write_csv
 from wcr_med.runtime.sources import Failure
 
@@ -87,8 +88,9 @@ def write_tables(out: Path, volumes: Sequence[SegmentedVolume], failures: Sequen
 
 def failure_lines(failures: Sequence[Failure]) -> list[str]:
     """A table for a terminal: which failed, and why."""
-    width = max((len(failure.name) for failure in failures), default=0)
-    return [f"{failure.name:{width}}  {failure.message}" for failure in failures]
+    names = [printable(failure.name) for failure in failures]
+    width = max(map(len, names), default=0)
+    return [f"{name:{width}}  {failure.message}" for name, failure in zip(names, failures, strict=True)]
 
 
 def _row(volume: SegmentedVolume) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from wcr_med.errors import UserError
-from wcr_med.volumes import Volume
+from wcr_med.volumes import FileError, Volume
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,17 @@ class Source:
         except OSError:
             return None
 
-    def explain(self, message: str) -> str:
-        """The message, with the file or the folder in front where it names none of the volume."""
-        place = self.files[0] if len(self.files) == 1 else self.folder
-        return message if str(self.folder) in message else f"{place}: {message}"
+    @property
+    def place(self) -> Path:
+        """What to show for it: the file where there is one alone, else the folder."""
+        return self.files[0] if len(self.files) == 1 else self.folder
+
+    def failure(self, problem: UserError | str) -> "Failure":
+        """The failure of this volume; its message names the file at fault, or else `place`."""
+        message = str(problem)
+        if not isinstance(problem, FileError) and not message.startswith(f"{self.place}: "):
+            message = str(UserError(f"{self.place}: {message}"))
+        return Failure(name=self.name, message=message)
 
 
 @dataclass(frozen=True, kw_only=True)

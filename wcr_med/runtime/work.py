@@ -38,13 +38,13 @@ def segment_volume(
             return _segment(segmenter, source, workplace, options, threshold, stage)
     except MemoryError:
         problem = "not enough memory; give a smaller --batch-size, or fewer --processes"
-        return Failure(name=source.name, message=source.explain(problem))
+        return source.failure(problem)
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001  (our own fault: told with its traceback, and the other volumes go on)
         _LOG.exception("%s: unexpected error", source.name)
         problem = f"unexpected error ({type(error).__name__}: {error}); please report it with the traceback"
-        return Failure(name=source.name, message=source.explain(" ".join(problem.split())))
+        return source.failure(problem)
 
 
 def _segment(
@@ -61,15 +61,17 @@ def _segment(
         volume = source.read(scratch=stage)
         known = segmenter.survey(volume.image_SHWC)
         writers = open_writers(source, volume, known, stage, options, model=Path(segmenter.source).name)
+        files = [path for writer in writers for path in writer.paths]
+        workplace.check_names(files, stage)
     except UserError as error:
-        return Failure(name=source.name, message=source.explain(str(error)))
+        return source.failure(error)
     n_voxels = n_slices = 0
     batches = segmenter.batches(volume.image_SHWC, known, batch_size=options.batch_size)
     while True:
         try:
             batch = next(batches, None)
         except UserError as error:
-            return Failure(name=source.name, message=source.explain(str(error)))
+            return source.failure(error)
         if batch is None:
             break
         place, probability_SHW = batch
@@ -79,12 +81,13 @@ def _segment(
         n_voxels += int(np.count_nonzero(mask_SHW))
         n_slices += int(mask_SHW.any(axis=(1, 2)).sum())
     try:
-        masks = tuple(path for writer in writers for path in writer.finish())
+        for writer in writers:
+            writer.finish()
     except FileError as error:  # the images' own fault, not that of the place to write to
-        return Failure(name=source.name, message=source.explain(str(error)))
+        return source.failure(error)
     segmented = SegmentedVolume(
         name=source.name,
-        mask_files=masks,
+        mask_files=tuple(path for writer in writers if writer.are_masks for path in writer.paths),
         n_slices=volume.image_SHWC.shape[0],
         n_slices_with_lesion=n_slices,
         n_lesion_voxels=n_voxels,
@@ -92,4 +95,7 @@ def _segment(
         threshold=threshold,
         seconds=time.perf_counter() - start,
     )
-    return workplace.keep(source, inputs, segmented, stage)
+    try:
+        return workplace.keep(source, inputs, segmented, files, stage)
+    except FileError as error:
+        return source.failure(error)

@@ -11,15 +11,16 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from wcr_med.errors import UserError
 from wcr_med.files import explain_os_errors, write_json
-from wcr_med.runtime.report import SegmentedVolume
+from wcr_med.runtime.report import FAILURES, VOLUMES, SegmentedVolume
 from wcr_med.runtime.sources import Source
+from wcr_med.volumes import FileError
 
 _HIDDEN = ".wcr-med"
 
@@ -78,7 +79,10 @@ class Workplace:
             if any((self.out / name).stat().st_size != size for name, size in record["files"].items()):
                 return None
             values = record["volume"]
-            masks = tuple(self.out / name for name in values.pop("mask_files"))
+            names = values.pop("mask_files")
+            if not names or not set(names) <= set(record["files"]):
+                return None
+            masks = tuple(self.out / name for name in names)
             return SegmentedVolume(**{**values, "mask_files": masks, "resumed": True})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # no record, or a damaged one: it is done again
@@ -96,22 +100,63 @@ class Workplace:
         with explain_os_errors(self.out):
             path.unlink(missing_ok=True)
 
-    def keep(self, source: Source, inputs: object, volume: SegmentedVolume, stage: Path) -> SegmentedVolume:
+    def check_names(self, files: Sequence[Path], stage: Path) -> None:
+        """Refuse results that could not all have a place of their own in the output folder.
+
+        Args:
+            files: that will be written, in the stage.
+            stage: the folder that `stage` gave.
+
+        Raises:
+            FileError: two results would have one name, or a name is too long for the file system, taken by a folder
+                or by a table of the call, or leads out of the output folder.
+        """
+        seen: set[Path] = set()
+        for path in files:
+            name = path.relative_to(stage)
+            target = self.out / name
+            if path in seen:
+                problem = "two results would have this name; rename one of the two images"
+                raise FileError(target, "repeated-slice", problem)
+            seen.add(path)
+            if ".." in name.parts or name.parts[0] in (_HIDDEN, VOLUMES, FAILURES):
+                raise FileError(target, "bad-name", "no name for a result; rename the volume")
+            try:
+                taken = path.is_dir() or target.is_dir()
+                path.lstat()  # refuses long names by itself
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                problem = f"the result cannot have this name ({error.strerror}); shorten the volume's name"
+                raise FileError(target, "bad-name", problem) from None
+            if taken:
+                raise FileError(target, "bad-name", "a folder has the name of this result; choose another --out")
+
+    def keep(
+        self, source: Source, inputs: object, volume: SegmentedVolume, files: Sequence[Path], stage: Path
+    ) -> SegmentedVolume:
         """Move the files of a finished volume from its stage to their places, then record it.
 
         Args:
             source: of the volume.
             inputs: `source.state()` before it was read.
             volume: its mask files lie in the stage.
+            files: all that were written for it, in the stage.
             stage: the folder that `stage` gave.
+
+        Raises:
+            FileError: one of the files is not there.
         """
-        staged = sorted(path for path in stage.rglob("*") if path.is_file())
-        sizes = {path.relative_to(stage).as_posix(): path.stat().st_size for path in staged}
-        for name in sizes:
-            target = self.out / name
+        for path in files:
+            if not path.is_file():
+                name = path.relative_to(stage)
+                raise FileError(self.out / name, "missing-file", "was not written; give the volume again, alone")
+        sizes = {path.relative_to(stage).as_posix(): path.stat().st_size for path in sorted(files)}
+        for place in sizes:
+            target = self.out / place
             with explain_os_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                (stage / name).replace(target)
+                (stage / place).replace(target)
         masks = [path.relative_to(stage).as_posix() for path in volume.mask_files]
         values = {**dataclasses.asdict(volume), "mask_files": masks}
         document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": sizes}
@@ -123,7 +168,7 @@ class Workplace:
         return self.out / _HIDDEN / "partial"
 
     def _record(self, source: Source) -> Path:
-        digest = hashlib.sha256(source.name.encode()).hexdigest()[:32]
+        digest = hashlib.sha256(source.name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         return self.out / _HIDDEN / "done" / f"{digest}.json"
 
 

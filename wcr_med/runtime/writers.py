@@ -23,11 +23,19 @@ Array = npt.NDArray[Any]
 class Writer(Protocol):
     """Takes the batches of one volume in their order."""
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """Of the files that it will have written after `finish`."""
+
+    @property
+    def are_masks(self) -> bool:
+        """Whether they hold masks."""
+
     def add(self, place: slice, image_SHWC: Array, probability_SHW: Array, mask_SHW: Array) -> None:
         """Take one batch; `place` is where it stands among the slices."""
 
-    def finish(self) -> tuple[Path, ...]:
-        """Write what is not written yet, and return the masks among the files, if there are any."""
+    def finish(self) -> None:
+        """Write what is not written yet."""
 
 
 def open_writers(
@@ -76,16 +84,16 @@ class _Slices:
     def __init__(
         self, paths: Sequence[Path], write: Callable[[Path, Array, Array, Array], None], *, are_masks: bool = False
     ) -> None:
-        self._paths = paths
+        self.paths = paths
+        self.are_masks = are_masks
         self._write = write
-        self._are_masks = are_masks
 
     def add(self, place: slice, image_SHWC: Array, probability_SHW: Array, mask_SHW: Array) -> None:
-        for slices in zip(self._paths[place], image_SHWC, probability_SHW, mask_SHW, strict=True):
+        for slices in zip(self.paths[place], image_SHWC, probability_SHW, mask_SHW, strict=True):
             self._write(*slices)
 
-    def finish(self) -> tuple[Path, ...]:
-        return tuple(self._paths) if self._are_masks else ()
+    def finish(self) -> None:
+        """Each slice is written already."""
 
 
 def _mask_slice(path: Path, _image_HWC: Array, _probability_HW: Array, mask_HW: Array) -> None:
@@ -113,29 +121,28 @@ class _Nifti:
         spacing_mm = volume.spacing_mm or options.spacing_mm
         geometry = volume.nifti or diagonal_geometry((n_slices, n_rows, n_columns), spacing_mm)
         self._result = NiftiResult(geometry, np.uint8 if mask else np.float32, scratch=scratch)
-        self._path = path
-        self._mask = mask
+        self.paths = (path,)
+        self.are_masks = mask
 
     def add(self, place: slice, _image_SHWC: Array, probability_SHW: Array, mask_SHW: Array) -> None:
-        self._result.values_SHW[place] = mask_SHW if self._mask else probability_SHW
+        self._result.values_SHW[place] = mask_SHW if self.are_masks else probability_SHW
 
-    def finish(self) -> tuple[Path, ...]:
-        self._result.save(self._path)
-        return (self._path,) if self._mask else ()
+    def finish(self) -> None:
+        self._result.save(self.paths[0])
 
 
 class _DicomMask:
     """One segmentation object; its library needs the whole mask at once."""
 
     def __init__(self, source: Source, volume: Volume, path: Path, model: str) -> None:
-        self._source, self._volume, self._path, self._model = source, volume, path, model
+        self.paths, self.are_masks = (path,), True
+        self._source, self._volume, self._model = source, volume, model
         self._mask_SHW = np.zeros(volume.image_SHWC.shape[:3], dtype=np.uint8)
 
     def add(self, place: slice, _image_SHWC: Array, _probability_SHW: Array, mask_SHW: Array) -> None:
         self._mask_SHW[place] = mask_SHW
 
-    def finish(self) -> tuple[Path, ...]:
+    def finish(self) -> None:
         from wcr_med.runtime.dicom_seg import write_dicom_seg
 
-        write_dicom_seg(self._volume, self._mask_SHW, self._source.files, self._path, model=self._model)
-        return (self._path,)
+        write_dicom_seg(self._volume, self._mask_SHW, self._source.files, self.paths[0], model=self._model)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from wcr_med.files import atomic_path
-from wcr_med.volumes.names import IMAGE_SUFFIXES
+from wcr_med.volumes.names import IMAGE_SUFFIXES, own_name
 from wcr_med.volumes.scratch import allocate
 from wcr_med.volumes.volume import MAX_VOXELS, Array, FileError, Volume
 
@@ -90,7 +90,7 @@ def read_images(paths: Sequence[Path], *, patient_id: str | None = None, scratch
     """
     if not paths:
         raise ValueError("read_images needs at least one path")
-    name = patient_id or (paths[0].stem if len(paths) == 1 else paths[0].absolute().parent.name)
+    name = patient_id or (paths[0].stem if len(paths) == 1 else own_name(paths[0].parent))
     return Volume(
         patient_id=name,
         image_SHWC=stack_rgb(paths, scratch=scratch),

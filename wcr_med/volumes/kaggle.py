@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wcr_med.volumes.images import check_same_size, read_mask, stack_rgb
+from wcr_med.volumes.names import own_name
 from wcr_med.volumes.volume import Array, FileError, Volume
 
 _SLICE_NAME = re.compile(r"(?P<series>.+)_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE | re.ASCII)
@@ -132,7 +133,7 @@ def read_kaggle_patient(
     image_SHWC = stack_rgb([pair.image for pair in pairs], scratch=scratch)
     masks = [_mask_of(pair, image_HWC) for pair, image_HWC in zip(pairs, image_SHWC, strict=True)] if with_mask else []
     return Volume(
-        patient_id=patient_and_institution(folder.absolute().name)[0],
+        patient_id=patient_and_institution(own_name(folder))[0],
         image_SHWC=image_SHWC,
         mask_SHW=np.stack(masks) if with_mask else None,
         spacing_mm=spacing_mm,

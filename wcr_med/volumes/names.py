@@ -14,6 +14,25 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
+def own_name(path: Path) -> str:
+    """The name of a file or folder: a link keeps its own; `..`, `.` and a root are named by what they stand for.
+
+    Never empty, and never `.` or `..`: results may be written under it.
+    """
+    if path.name in ("", ".."):
+        return path.resolve().name or "root"
+    return path.name
+
+
+def is_unicode(name: str) -> bool:
+    """Whether a name can be written as UTF-8; the bytes of a file's name need not be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 DICOM_SUFFIX = ".dcm"
 """Suffix of DICOM files, in lower case; upper case is read too."""
 

@@ -1,0 +1,167 @@
+"""Names of inputs: relative, odd, too long, or no text at all. Each mask has a place, or its volume fails in a line."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.test_infer import write_slices
+from tests.runtime.test_sources import shown, touch
+from wcr_med.files import read_csv
+from wcr_med.runtime import find_sources, infer
+
+BAD_BYTES = os.fsdecode(b"p\xff")  # a name in an encoding that is not UTF-8
+
+
+def masks(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*_mask*")}
+
+
+@pytest.mark.parametrize("given", ["..", ".", "../../p7/sub/..", "../../*/sub/..", "../sub/../../p?"])
+def test_a_volume_has_its_real_name(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    write_slices(tmp_path / "in" / "p7", ["s1.png", "s2.png"])
+    (tmp_path / "in" / "p7" / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "in" / "p7" / ("" if given == "." else "sub"))
+    for resume in (False, True):
+        report = infer(model_file, [Path(given)], tmp_path / "out", threads=1, resume=resume)
+        assert [volume.name for volume in report.volumes] == ["p7"]
+        assert report.volumes[0].resumed == resume
+        assert masks(tmp_path / "out") == {"p7/s1_mask.png", "p7/s2_mask.png"}
+        assert all(path.is_file() for path in report.volumes[0].mask_files)
+
+
+def test_slices_above_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "p7", "s1.png", "s2.png", "sub/x.txt")
+    monkeypatch.chdir(tmp_path / "p7" / "sub")
+    assert shown(find_sources([Path("../s1.png"), Path("../s2.png")])) == [("p7", "images", ("s1.png", "s2.png"))]
+
+
+def test_two_spellings_of_one_folder_are_one_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "p7", "s1.png", "sub/x.txt")
+    monkeypatch.chdir(tmp_path / "p7" / "sub")
+    assert [name for name, *_ in shown(find_sources([Path(".."), tmp_path / "p7"]))] == ["p7"]
+
+
+def test_a_pattern_that_leaves_its_folder_names_what_it_finds(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x/s.txt", "b/p1/s1.png", "b/p2/s1.png")
+    found = shown(find_sources([tmp_path / "a" / "*" / ".." / ".." / "b" / "p*"]))
+    assert [name for name, *_ in found] == ["p1", "p2"]
+
+
+def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
+    touch(tmp_path / "real", "s1.png")
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    assert [name for name, *_ in shown(find_sources([tmp_path / "linked"]))] == ["linked"]
+
+
+def test_resume_keeps_no_volume_without_its_masks(model_file: Path, tmp_path: Path) -> None:
+    """A record that promises nothing, as earlier versions wrote for a folder named `..`."""
+    write_slices(tmp_path / "p", ["s1.png"])
+    infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1)
+    (record,) = (tmp_path / "out" / ".wcr-med" / "done").glob("*.json")
+    text = record.read_text(encoding="utf-8")
+    assert text.count("p/s1_mask.png") == 2
+    for changed in (
+        text.replace('"p/s1_mask.png": ', '"volumes.csv": '),
+        text.replace('[\n      "p/s1_mask.png"\n    ]', "[]"),
+    ):
+        assert changed != text
+        record.write_text(changed, encoding="utf-8")
+        report = infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1, resume=True)
+        assert not report.volumes[0].resumed
+        assert masks(tmp_path / "out") == {"p/s1_mask.png"}
+
+
+def test_two_results_of_one_name_are_refused(model_file: Path, tmp_path: Path) -> None:
+    write_slices(tmp_path / "p", ["s1.png"])
+    shutil.copy(tmp_path / "p" / "s1.png", tmp_path / "p" / "s1.PNG")
+    (failure,) = infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1).failures
+    assert "two results would have this name" in failure.message
+    assert masks(tmp_path / "out") == set()
+
+
+def test_an_input_of_the_current_folder_is_named(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 4), np.float32), np.diag([1, 1, 1, 1])), tmp_path / "scan.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    (failure,) = infer(model_file, [Path("scan.nii.gz")], tmp_path / "out", threads=1).failures
+    assert failure.message.startswith("scan.nii.gz: ")
+
+
+@pytest.mark.parametrize("mask_format", ["own", "nifti"])
+def test_a_name_that_cannot_be_written_fails_alone(model_file: Path, tmp_path: Path, mask_format: str) -> None:
+    for name in ("good", BAD_BYTES):
+        write_slices(tmp_path / "in" / name, ["s1.png"])
+    write_slices(tmp_path / "in" / ("n" * 245), ["s1.png"])
+    report = infer(model_file, [tmp_path / "in"], tmp_path / "out", threads=1, mask_format=mask_format)
+    done = {volume.name for volume in report.volumes}
+    assert done == (
+        {"good", "n" * 245} if mask_format == "own" else {"good"}
+    )  # a folder of that name fits, a file does not
+    failed = {failure.name: failure.message for failure in report.failures}
+    assert "not valid UTF-8" in failed[BAD_BYTES]
+    if mask_format == "nifti":
+        assert "shorten the volume's name" in failed["n" * 245]
+    assert all("\n" not in message and "unexpected" not in message for message in failed.values())
+    assert {row["volume"] for row in read_csv(report.failure_table)} == set(failed)
+
+
+def test_a_long_slice_name_has_its_mask(model_file: Path, tmp_path: Path) -> None:
+    write_slices(tmp_path / "p", [f"{'s' * 240}.png"])
+    infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1)
+    assert masks(tmp_path / "out") == {f"p/{'s' * 240}_mask.png"}
+
+
+NAMES = ("=1+1", "+1", "-x", "@SUM(1)", "\tx", "a\x1b[31mb", "a\u202eb", "a\nb", "'q", "back\\slash", "plain", "\\n=")
+
+
+def test_tables_quote_names_and_give_them_back(model_file: Path, tmp_path: Path) -> None:
+    for name in NAMES:
+        write_slices(tmp_path / "in" / name, ["s1.png"])
+    (tmp_path / "in" / "=bad").mkdir()
+    (tmp_path / "in" / "=bad" / "s1.png").write_bytes(b"damaged")
+    report = infer(model_file, [tmp_path / "in"], tmp_path / "out", threads=1)
+    assert {row["volume"] for row in read_csv(report.table)} == {*NAMES, "=bad"}
+    assert [row["volume"] for row in read_csv(report.failure_table)] == ["=bad"]
+    for path in (report.table, report.failure_table):
+        text = path.read_text(encoding="utf-8")
+        assert not any(line.startswith(("=", "-x", "@", "\t", '"=')) for line in text.splitlines())
+        assert not set("\t\x1b\u202e") & set(text)
+    assert "\nplain," in report.table.read_text(encoding="utf-8")
+
+
+def test_a_terminal_shows_names_as_escapes_in_any_code_page(model_file: Path, tmp_path: Path) -> None:
+    for name in ("a\x1b[31mb", "a\u202eb", "Łódź"):
+        write_slices(tmp_path / "in" / name, ["s1.png"])
+    write_slices(tmp_path / "in" / "bad\x1b\u202e", ["s1.png"])
+    (tmp_path / "in" / "bad\x1b\u202e" / "s1.png").write_bytes(b"damaged")
+    command = [
+        sys.executable,
+        "-m",
+        "wcr_med",
+        "infer",
+        str(model_file),
+        str(tmp_path / "in"),
+        "-o",
+        str(tmp_path / "Ł"),
+    ]
+    for page in ("cp1252:strict", "utf-8"):
+        for options, code in ((["--dry-run"], 0), ([], 101)):
+            environment = {**os.environ, "PYTHONIOENCODING": page}
+            done = subprocess.run([*command, *options], capture_output=True, env=environment, check=False)
+            said = (done.stdout + done.stderr).decode(page.split(":")[0])
+            assert done.returncode == code, said
+            assert not set("\x1b\u202e") & set(said), said
+            assert "\\x1b" in said
+            assert "\\u202e" in said
+            assert "Traceback" not in said
+            assert ("Ł" in said) == (page == "utf-8")
