@@ -162,7 +162,7 @@ def held(_request: Request, config: Config, processor: Processor, model: nn.Modu
 def real(request: Request, config: Config, processor: Processor, model: nn.Module) -> Steps:
     """The training step on one batch after another of the training's loader, epoch after epoch."""
     cache = open_cache(config, Path(request.data), Path(request.cache))
-    loader = open_loader(cache, cache.rows(dict.fromkeys(cache.patient_ids_N.tolist())), config, processor)
+    loader = open_loader(model, cache, cache.rows(dict.fromkeys(cache.patient_ids_N.tolist())), config, processor)
     take_step = _step(config, processor, model)
     with contextlib.closing(loader):
         for epoch in itertools.count():

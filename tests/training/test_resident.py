@@ -9,6 +9,7 @@ from wcr_med.augment import build_augmenter
 from wcr_med.config import AugmentConfig
 from wcr_med.data.loader import TrainingLoader
 from wcr_med.errors import UserError
+from wcr_med.models import build_model
 from wcr_med.training import loaders
 from wcr_med.training.loaders import open_loader
 from wcr_med.training.processor import Processor
@@ -91,7 +92,7 @@ def _open(slices: str, device: str) -> object:
     cache = tiny_cache()
     config = tiny_config(training={"slices": slices})
     processor = Processor(device=torch.device(device), precision=torch.float32)
-    return open_loader(cache, cache.rows(SPLIT.train), config, processor)
+    return open_loader(build_model(config.model), cache, cache.rows(SPLIT.train), config, processor)
 
 
 @pytest.mark.parametrize(

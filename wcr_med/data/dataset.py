@@ -98,9 +98,12 @@ class EpochPlan(Sampler[Draw]):
 class BatchPlan(Sampler[list[Draw]]):
     """One process's part of every batch of an epoch: contiguous, so that the parts in rank order are the whole batch.
 
+    The last batch of an epoch may be smaller; one with fewer than `fewest` slices is joined to the batch before it.
+
     Args:
         plan: of the epoch.
         batch_size: slices a batch, all processes together.
+        fewest: that a batch may have, see `wcr_med.models.fewest_slices`.
         rank: of this process, from 0.
         world: processes in all.
         announce: is given each batch while the one before it is still to be used; `None`: nobody wants to know.
@@ -111,12 +114,14 @@ class BatchPlan(Sampler[list[Draw]]):
         plan: EpochPlan,
         *,
         batch_size: int,
+        fewest: int = 1,
         rank: int = 0,
         world: int = 1,
         announce: Callable[[list[Draw]], None] | None = None,
     ) -> None:
         self._plan = plan
         self._batch_size = batch_size
+        self._fewest = fewest
         self._rank = rank
         self._world = world
         self._announce = announce or (lambda _draws: None)
@@ -124,7 +129,9 @@ class BatchPlan(Sampler[list[Draw]]):
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the skipped ones included."""
-        return -(-len(self._plan) // self._batch_size)
+        whole, left = divmod(len(self._plan), self._batch_size)
+        joined = bool(whole) and left < self._fewest
+        return whole if joined else whole + bool(left)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         batches = (self._batch(step) for step in range(self.first_step, len(self)))
@@ -138,7 +145,8 @@ class BatchPlan(Sampler[list[Draw]]):
         yield batch
 
     def _batch(self, step: int) -> list[Draw]:
-        begin, end = step * self._batch_size, min(len(self._plan), (step + 1) * self._batch_size)
+        begin = step * self._batch_size
+        end = len(self._plan) if step + 1 == len(self) else begin + self._batch_size
         share, more = divmod(end - begin, self._world)
         start = begin + self._rank * share + min(self._rank, more)
         return self._plan.part(slice(start, start + share + (self._rank < more)))

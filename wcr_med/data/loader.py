@@ -27,6 +27,7 @@ class LoaderOptions(TypedDict):
     batch_size: int
     other_per_tumour: float
     seed: int
+    fewest: NotRequired[int]
     workers: NotRequired[int]
     rank: NotRequired[int]
     world: NotRequired[int]
@@ -46,6 +47,7 @@ class EpochLoader:
         batch_size: slices a batch, all processes of the training together.
         other_per_tumour: see `balanced_rows`.
         seed: of the run.
+        fewest: slices that a batch may have; a last one with fewer is joined to the one before it.
         pin_memory: whether batches come in memory that a CUDA device reads by itself.
         read_ahead: whether the rows of a batch are fetched from the disk while the one before is used.
         workers: loader processes; 0 for none but this one. It does not change what comes out.
@@ -65,13 +67,16 @@ class EpochLoader:
         seed: int,
         pin_memory: bool,
         read_ahead: bool,
+        fewest: int = 1,
         workers: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self._plan = EpochPlan(cache, rows, other_per_tumour=other_per_tumour, seed=seed)
         announce = partial(_fetch, cache) if read_ahead else None
-        self._batches = BatchPlan(self._plan, batch_size=batch_size, rank=rank, world=world, announce=announce)
+        self._batches = BatchPlan(
+            self._plan, batch_size=batch_size, fewest=fewest, rank=rank, world=world, announce=announce
+        )
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._batches,
@@ -87,6 +92,11 @@ class EpochLoader:
     def __len__(self) -> int:
         """Batches of an epoch; the same in every epoch."""
         return len(self._batches)
+
+    @property
+    def n_slices(self) -> int:
+        """Slices of an epoch; the same in every epoch."""
+        return len(self._plan)
 
     def epoch(self, number: int, *, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch: image float32 (N, C, h, w), mask float32 (N, 1, h, w).
@@ -119,7 +129,7 @@ class TrainingLoader(EpochLoader):
         cache: prepared slices.
         rows: the training rows.
         augmenter: changes images and masks; `None` for no change.
-        options: `batch_size`, `other_per_tumour`, `seed`, `workers`, `rank` and `world` of `EpochLoader`.
+        options: `batch_size`, `other_per_tumour`, `seed`, `fewest`, `workers`, `rank` and `world` of `EpochLoader`.
     """
 
     def __init__(

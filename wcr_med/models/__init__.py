@@ -3,6 +3,7 @@
 Every network takes images float32 (N, C, h, w) of any size and returns logits (N, 1, h, w): one foreground class.
 """
 
+from wcr_med.models.batch_norms import fewest_slices
 from wcr_med.models.build import build_model
 from wcr_med.models.costs import layer_costs
 from wcr_med.models.padded import PaddedNetwork
@@ -13,6 +14,7 @@ __all__ = [
     "PaddedNetwork",
     "SparsityReport",
     "build_model",
+    "fewest_slices",
     "layer_costs",
     "prunable_parameters",
     "sparsity",

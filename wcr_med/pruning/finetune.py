@@ -59,7 +59,7 @@ def finetune_(
         processor.place_model(model)
         mask.apply_(model)
         loss_of, optimizer = build_loss(config.loss), build_optimizer(model, config.optimizer)
-        loader = open_loader(cache, rows, config, processor)
+        loader = open_loader(model, cache, rows, config, processor)
         stack.callback(loader.close)
         model.train()
         for epoch in range(epochs):

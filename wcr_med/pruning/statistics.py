@@ -1,6 +1,6 @@
 """Batch-norm running statistics, estimated anew."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from wcr_med.errors import UserError
+from wcr_med.models import fewest_slices
 
 
 @torch.no_grad()
@@ -20,14 +21,16 @@ def reestimate_statistics_(model: nn.Module, batches: Iterable[Tensor]) -> dict[
 
     Args:
         model: the network, on the device of the batches.
-        batches: normalised training images, float32 (N, C, h, w); at least one batch.
+        batches: normalised training images, float32 (N, C, h, w); at least one batch. A last batch of one slice that a
+            batch norm cannot take (`wcr_med.models.fewest_slices`) is joined to the one before it.
 
     Returns:
         A JSON-ready record: `n_layers` batch norms, `n_batches`, `n_images`, and `largest_shift`: the largest change of
         a running mean, in former standard deviations of its channel. Without batch norm nothing runs and all are 0.
 
     Raises:
-        UserError: there is no batch, or the statistics became NaN or infinite. The former statistics stay.
+        UserError: there is no batch, or one slice alone where that is too few, or the statistics became NaN or
+            infinite. The former statistics stay.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
     if not norms:
@@ -57,7 +60,7 @@ def _estimate(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tenso
         norm.reset_running_stats()
         norm.train()
     n_batches = n_images = 0
-    for image_NChw in batches:
+    for image_NChw in _joined(model, batches):
         n_batches += 1
         n_images += len(image_NChw)
         for norm in norms:
@@ -67,6 +70,28 @@ def _estimate(model: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tenso
     if n_batches == 0:
         raise UserError("re-estimation of batch-norm statistics: no training slices; raise pruning.repair_slices")
     return n_batches, n_images
+
+
+def _joined(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The batches, one behind, so that a last one with too few slices can be joined to the one before it."""
+    held: Tensor | None = None
+    fewest = None
+    for image_NChw in batches:
+        if len(image_NChw) == 1 and fewest is None:
+            fewest = fewest_slices(model, tuple(image_NChw.shape[1:]))
+        if held is not None and len(image_NChw) < (fewest or 1):
+            held = torch.cat((held, image_NChw))
+            continue
+        if held is not None:
+            yield held
+        held = image_NChw
+    if held is not None and len(held) < (fewest or 1):
+        raise UserError(
+            "pruning.repair_slices: batch norm has one value to take statistics of in one slice of"
+            f" {held.shape[-2]} x {held.shape[-1]} pixels; set it to 2 or more"
+        )
+    if held is not None:
+        yield held
 
 
 def _largest_shift(norms: list[_BatchNorm], former: list[dict[str, Tensor]]) -> float:

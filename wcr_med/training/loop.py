@@ -119,7 +119,7 @@ def train(
         processor = choose_processor(settings)
         processor.place_model(model)
         rows = cache.rows(split.train)
-        loader = open_loader(cache, rows, config, processor, rank=group.rank, world=group.world, log=log)
+        loader = open_loader(model, cache, rows, config, processor, rank=group.rank, world=group.world, log=log)
         stack.callback(loader.close)
         if group.is_main:
             warn_if_short(

@@ -39,8 +39,8 @@ class ResidentLoader(EpochLoader):
         rows: the training rows.
         augment: what is drawn.
         device: where the slices live.
-        options: `batch_size`, `other_per_tumour`, `seed`, `workers`, `rank` and `world` of `EpochLoader`; workers draw
-            the changes.
+        options: `batch_size`, `other_per_tumour`, `seed`, `fewest`, `workers`, `rank` and `world` of `EpochLoader`;
+            workers draw the changes.
     """
 
     def __init__(
