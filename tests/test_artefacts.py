@@ -150,12 +150,15 @@ def test_metadata_of_another_form(tmp_path: Path, text: str, message: str) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": 99}, "have schema 99, this version reads 1"),
+        ({"schema_version": 99}, "have schema 99, this version reads 1 and 2"),
         ({"surplus": 1}, "missing or unknown: surplus"),
         ({"threshold": 2}, "metadata are invalid"),
         ({"threshold": "high"}, "metadata are invalid"),
         ({"history": [1]}, "metadata are invalid"),
         ({"trained_on": None}, "metadata are invalid"),
+        ({"channels": ["T1", "T1", "T2"]}, "metadata are invalid"),
+        ({"channels": ["T1"]}, "metadata are invalid"),
+        ({"channels": 3}, "metadata are invalid"),
         ({"model_config": {"name": "vit"}}, "a network that this version does not know"),
         ({"model_config": 3}, "a network that this version does not know"),
     ],
@@ -164,6 +167,21 @@ def test_metadata_of_another_version(path: Path, changes: dict[str, Any], messag
     rewrite(path, lambda document, _: document.update(changes))
     with pytest.raises(UserError, match=message):
         load_model(path)
+
+
+def test_a_file_of_schema_1_opens_and_names_no_channels(path: Path) -> None:
+    def older(document: dict[str, Any], _: object) -> None:
+        document["schema_version"] = 1
+        del document["channels"], document["image_statistics"]
+
+    rewrite(path, older)
+    assert load_model(path)[1] == artefact()
+
+
+def test_names_of_channels_come_back(path: Path, model: PaddedNetwork) -> None:
+    named = artefact(channels=("T1", "FLAIR", "T1c"), image_statistics={"n": 1})
+    save_model(path, model, named)
+    assert load_model(path)[1] == named
 
 
 def test_missing_metadata_fields_are_named(path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from wcr_med.config import Config, load_config
+from wcr_med.config import Config, load_config, parse_config
 from wcr_med.documents import describe_fields, field_names
 from wcr_med.errors import UserError
 
@@ -30,7 +30,9 @@ def path(tmp_path: Path) -> Path:
 def leaves(document: dict[str, object], prefix: str = "") -> set[str]:
     names: set[str] = set()
     for key, value in document.items():
-        names |= {prefix + key} | (leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else set())
+        names.add(prefix + key)
+        if isinstance(value, dict) and prefix + key != "data.nifti.channels":  # that is a value: names and patterns
+            names |= leaves(value, f"{prefix}{key}.")
     return names
 
 
@@ -77,6 +79,12 @@ def test_a_number_without_a_point_is_a_number(path: Path) -> None:
         ("split.fold=null", "fold is null, but folds is 0"),
         ("split={validation_patients: 1, test_patients: 1, folds: 2, leave_out: CS}", "set folds to 0"),
         ("data={root: a, format: nifti, spacing_mm: [4, 1, 1]}", "whose files hold their own spacing: set it to null"),
+        ("data={root: a, channels: [a, b]}", "data.channels gives 2 names, but model.in_channels is 3"),
+        ("data={root: a, channels: [FLAIR, flair, T1]}", "data: the name 'flair' stands twice"),
+        ("data={root: a, channels: [a=1, b, c]}", "'a=1' is no name of a channel"),
+        ("data.nifti.channels={t1: 3}", "data.nifti.channels.t1"),
+        ("data.nifti.channels=[a.nii, '*.nii']", "write a name for each pattern"),
+        ("data={root: a, format: nifti, channels: [a, b, c]}", "set channels to null"),
         ("loss={dice: 0, cross_entropy: 0}", "nothing is left to train on"),
         ("regularizer.strength=.inf", "regularizer.strength"),
         ("training.epochs", "write it as field.subfield=value"),
@@ -123,3 +131,29 @@ def test_every_field_is_described() -> None:
     assert [name for name, text in describe_fields(Config) if not text] == []
     assert "training.epochs" in field_names(Config)
     assert set(Config.model_fields) <= set(field_names(Config))
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        ("{root: a}", ("pre-contrast", "FLAIR", "post-contrast")),
+        ("{root: a, channels: [T2, T1, ADC]}", ("T2", "T1", "ADC")),
+        ("{root: a, format: nifti}", ("t1", "flair", "t1ce")),
+        ("{root: a, format: nifti, nifti: {channels: {b: b.nii, a: a.nii, c: c.nii}}}", ("b", "a", "c")),
+        (
+            "{root: a, format: nifti, nifti: {channels: [S_*_T2.nii, 'S_*_t1[!c].nii.gz', S_*_x.nii]}}",
+            ("T2", "t1", "x"),
+        ),
+        ("{root: a, format: nifti, channels: [T2, T1, ADC], nifti: {channels: ['*.nii.gz']}}", ("T2", "T1", "ADC")),
+        ("{root: a, format: nifti, nifti: {channels: ['*.nii.gz']}}", None),
+    ],
+)
+def test_channels_have_names_in_the_networks_order(path: Path, data: str, names: tuple[str, ...] | None) -> None:
+    config = load_config(path, [f"data={data}"])
+    assert config.channel_names == names
+    assert parse_config(yaml.safe_load(config.to_yaml()), source="resolved") == config
+
+
+def test_one_pattern_can_be_changed_by_its_name(path: Path) -> None:
+    path.write_text(MINIMAL.replace("{root: /data}", "{root: /data, nifti: {channels: {t1: a, flair: b, t1ce: c}}}"))
+    assert load_config(path, ["data.nifti.channels.flair=d"]).data.nifti.patterns == ("a", "d", "c")

@@ -32,6 +32,17 @@ def test_survives_a_round_trip(patterns: tuple[str, ...] | None) -> None:
     assert ModelMetadata.from_json(original.to_json(), source="m.onnx") == original
 
 
+def test_names_of_channels_survive_too() -> None:
+    original = metadata(channels=("T1", "FLAIR", "T1 with contrast"), image_statistics={"n_images": 3})
+    assert ModelMetadata.from_json(original.to_json(), source="m.onnx") == original
+
+
+def test_a_file_of_schema_1_is_read_and_names_no_channels() -> None:
+    older = json.loads(document(schema_version=1))
+    del older["channels"], older["image_statistics"]
+    assert ModelMetadata.from_json(json.dumps(older), source="m.onnx") == metadata()
+
+
 def test_says_what_it_is_and_is_not_for() -> None:
     read = json.loads(metadata().to_json())
     assert list(read)[:2] == ["schema_version", "task"]
@@ -58,6 +69,11 @@ def test_refuses_numbers_that_json_has_not() -> None:
         (document(threshold="0.5"), "threshold"),
         (document(threshold=float("nan")), "threshold"),
         (document(in_channels=0), "in_channels"),
+        (document(channels=["T1", "t1", "T2"]), "channels"),
+        (document(channels=["T1", "T2"]), "channels"),
+        (document(channels=["T1", "T2", "a\x1b[2J"]), "channels"),
+        (document(channels="abc"), "channels"),
+        (document(image_statistics=[]), "image_statistics"),
         (document(in_channels=True), "in_channels"),
         (document(preprocess=[]), "preprocess"),
         (document(preprocess={"height": 3}), "width"),

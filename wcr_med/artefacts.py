@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from wcr_med.channel_names import is_names
 from wcr_med.config import ModelConfig
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_path
 from wcr_med.models import build_model
 from wcr_med.preprocess import PreprocessSettings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_ADDED_SINCE_1 = {"channels": None, "image_statistics": None}  # what a file of schema 1 does not say
 _KEY = "wcr_med"  # of the JSON document in the safetensors header
 
 
@@ -36,6 +38,8 @@ class ModelArtefact:
         history: the named steps that made the network, in order; each a dictionary with "step" and its parameters and
             results.
         provenance: of the run, see `wcr_med.provenance`.
+        channels: names of the input channels, in their order; `None`: not known.
+        image_statistics: what the training images look like, see `wcr_med.preprocess.plausibility`; `None`: not known.
         schema_version: of this document.
     """
 
@@ -47,6 +51,8 @@ class ModelArtefact:
     threshold: float | None = None
     history: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    channels: tuple[str, ...] | None = None
+    image_statistics: dict[str, Any] | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -57,6 +63,8 @@ class ModelArtefact:
             raise ValueError(f"patient {both[0]} stands in trained_on and in validated_on")
         if not all(isinstance(step.get("step"), str) for step in self.history):
             raise ValueError('every step of history needs its name under "step"')
+        if self.channels is not None and not is_names(self.channels, int(self.model_config["in_channels"])):
+            raise ValueError(f"channels is {self.channels!r}: a name for each input channel is needed")
 
     @property
     def settings(self) -> PreprocessSettings:
@@ -99,9 +107,11 @@ class ModelArtefact:
             UserError: another schema, or a field is missing, unknown or invalid.
         """
         version = document.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if version == 1:
+            document = {**_ADDED_SINCE_1, **document, "schema_version": SCHEMA_VERSION}
+        elif version != SCHEMA_VERSION:
             raise UserError(
-                f"{source}: its metadata have schema {version}, this version reads {SCHEMA_VERSION}; "
+                f"{source}: its metadata have schema {version}, this version reads 1 and {SCHEMA_VERSION}; "
                 "use the version of wcr-med that wrote it, or train again"
             )
         known = {entry.name for entry in fields(cls)}
@@ -111,8 +121,9 @@ class ModelArtefact:
         values: dict[str, Any] = dict(document)
         try:
             values.update({name: tuple(document[name]) for name in ("trained_on", "validated_on", "history")})
+            values["channels"] = None if document["channels"] is None else tuple(document["channels"])
             return cls(**values)
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise UserError(f"{source}: metadata are invalid ({error}); train again") from None
 
 

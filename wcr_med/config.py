@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from wcr_med.channel_names import KAGGLE_CHANNELS, checked_names, names_of_patterns
 from wcr_med.documents import check_document, read_document
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -37,12 +38,30 @@ class Section(BaseModel):
 class NiftiConfig(Section):
     """How files are named in a folder of NIfTI volumes: one folder a patient."""
 
-    channels: tuple[str, ...] = Field(
-        ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz"),
+    channels: dict[str, str] = Field(
+        {"t1": "*_t1.nii.gz", "flair": "*_flair.nii.gz", "t1ce": "*_t1ce.nii.gz"},
         min_length=1,
-        description="One file pattern a channel, in the network's order; or one pattern of a 4D file",
+        description="Name of each channel and its file pattern, in the network's order; or one pattern of a 4D file",
     )
     label: str = Field("*_seg.nii.gz", description="Pattern of the label file; every voxel above zero is lesion")
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _a_list_of_patterns_gives_names(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and value and all(isinstance(pattern, str) for pattern in value):
+            return names_of_patterns(value)
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _names_tell_channels_apart(cls, value: dict[str, str]) -> dict[str, str]:
+        checked_names(list(value))
+        return value
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The file patterns, in the network's order."""
+        return tuple(self.channels.values())
 
 
 class DataConfig(Section):
@@ -50,6 +69,12 @@ class DataConfig(Section):
 
     root: Path = Field(description="Folder with one folder a patient (kaggle_3m, or NIfTI)")
     format: Literal["kaggle_3m", "nifti"] = Field("kaggle_3m", description="Layout of that folder")
+    channels: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Name of each channel, in the network's order; null: pre-contrast, FLAIR and post-contrast of"
+        " kaggle_3m, or the names in nifti.channels. Needed for a 4D file, which does not name its volumes",
+    )
     nifti: NiftiConfig = Field(NiftiConfig(), description="File patterns, used when format is nifti")
     spacing_mm: tuple[Positive, Positive, Positive] | None = Field(
         None,
@@ -62,6 +87,26 @@ class DataConfig(Section):
         ge=0,
         description="When above zero and root does not exist, a phantom with this many patients is written there first",
     )
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Names of the channels as far as this section tells; one alone where it does not name a 4D file's volumes."""
+        if self.channels is not None:
+            return self.channels
+        return KAGGLE_CHANNELS if self.format == "kaggle_3m" else tuple(self.nifti.channels)
+
+    @model_validator(mode="after")
+    def _names_are_told_once(self) -> Self:
+        if self.channels is None:
+            return self
+        checked_names(self.channels)
+        patterns = self.nifti.channels
+        if self.format == "nifti" and len(patterns) > 1 and self.channels != tuple(patterns):
+            raise ValueError(
+                f"channels is {', '.join(self.channels)}, nifti.channels names {', '.join(patterns)}:"
+                " set channels to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _spacing_is_not_in_the_files(self) -> Self:
@@ -424,6 +469,22 @@ class Config(Section):
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     card: CardConfig = CardConfig()
+
+    @property
+    def channel_names(self) -> tuple[str, ...] | None:
+        """Names of the network's channels, in their order; `None` where they are not known."""
+        names = self.data.sequences
+        return names if len(names) == self.model.in_channels else None
+
+    @model_validator(mode="after")
+    def _every_channel_has_a_name(self) -> Self:
+        names = self.data.channels
+        if names is not None and len(names) != self.model.in_channels:
+            raise ValueError(
+                f"data.channels gives {len(names)} names, but model.in_channels is {self.model.in_channels}:"
+                " name each channel"
+            )
+        return self
 
 
 def load_config(path: Path, assignments: Sequence[str] = ()) -> Config:

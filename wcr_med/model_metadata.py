@@ -8,13 +8,15 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from wcr_med.channel_names import is_names
 from wcr_med.errors import UserError
 from wcr_med.preprocess import PreprocessSettings
 
 METADATA_KEY = "wcr_med"
 """The document's key among the metadata of an ONNX file."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_ADDED_SINCE_1 = {"channels": None, "image_statistics": None}  # what a file of schema 1 does not say
 TASK = "binary-segmentation"
 INPUTS = ("image", "centre", "spread")
 """Graph inputs: raw intensities (N, C, h, w), and mean (C) and spread (C) of the volume; all float32."""
@@ -52,6 +54,9 @@ class ModelMetadata:
         history: the named steps that made the network, in order.
         provenance: of the training run and of the export.
         channel_files: for NIfTI with one file a channel: a file pattern for each channel, in the network's order.
+        channels: names of the channels, in the network's order; `None`: the file does not name them.
+        image_statistics: what the training images look like, see `wcr_med.preprocess.plausibility`; `None`: the file
+            does not say.
         classes: name of each label, from label 0.
         intended_use: for the reader.
         licence: for the reader.
@@ -66,6 +71,8 @@ class ModelMetadata:
     history: tuple[dict[str, Any], ...]
     provenance: dict[str, Any]
     channel_files: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    image_statistics: dict[str, Any] | None = None
     classes: tuple[str, ...] = ("background", "lesion")
     intended_use: str = INTENDED_USE
     licence: str = LICENCE_NOTE
@@ -99,10 +106,12 @@ class ModelMetadata:
             UserError: no document, not JSON, another schema or task, or a field is missing, unknown or out of range.
         """
         document = _parse(text, source)
-        if document.get("schema_version") != SCHEMA_VERSION:
-            found = _shown(document.get("schema_version"))
+        version = document.get("schema_version")
+        if version == 1 and not isinstance(version, bool):
+            document = {**_ADDED_SINCE_1, **document}
+        elif version != SCHEMA_VERSION:
             raise UserError(
-                f"{source}: its metadata have schema {found}, this version reads {SCHEMA_VERSION}; "
+                f"{source}: its metadata have schema {_shown(version)}, this version reads 1 and {SCHEMA_VERSION}; "
                 "use the version of wcr-med that wrote it, or export the network again"
             )
         if document.get("task") != TASK:
@@ -120,6 +129,8 @@ class ModelMetadata:
         values["classes"] = tuple(values["classes"])
         if values["channel_files"] is not None:
             values["channel_files"] = tuple(values["channel_files"])
+        if values["channels"] is not None:
+            values["channels"] = tuple(values["channels"])
         return cls(**values)
 
 
@@ -168,6 +179,8 @@ def _require_types(values: dict[str, Any], source: str) -> None:
             and len(patterns) in (1, channels)
             and all(len(pattern) <= _MAX_PATTERN for pattern in patterns)
         ),
+        "channels": values["channels"] is None or is_names(values["channels"], channels),
+        "image_statistics": values["image_statistics"] is None or isinstance(values["image_statistics"], dict),
         "classes": _is_texts(values["classes"]) and len(values["classes"]) == 2,
         "intended_use": _is_text(values["intended_use"]),
         "licence": _is_text(values["licence"]),

@@ -150,8 +150,8 @@ def test_nifti_patterns_that_match_nothing_or_too_much(tmp_path: Path) -> None:
     assert "*_t2.nii.gz" in message_of(nifti(tmp_path, channels=("*_t2.nii.gz",)))
     assert "both match" in message_of(nifti(tmp_path, channels=("*_t1*.nii.gz",)))
     assert "both match" in message_of(nifti(tmp_path, label="*.nii.gz"))
-    assert "two patterns" in message_of(nifti(tmp_path, channels=("*_t1.nii.gz", "b_t1.nii.gz")))
-    assert "data.nifti.channels" in message_of(nifti(tmp_path, channels=("",)))
+    assert "two patterns" in message_of(nifti(tmp_path, channels={"t1": "*_t1.nii.gz", "b": "b_t1.nii.gz"}))
+    assert "data.nifti.channels" in message_of(nifti(tmp_path, channels={"t1": ""}))
     assert "data.nifti.label" in message_of(nifti(tmp_path, label="/abs/*.nii.gz"))
     (folder / "._b_t1.nii.gz").write_bytes(b"")
     assert len(index_patients(nifti(tmp_path))) == 1

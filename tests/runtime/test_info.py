@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def with_operator(model_file: Path, target: Path, domain: str, operator: str) ->
 
 def loads(info: ModelInfo) -> dict[str, bool]:
     return {row.runtime: row.loads for row in info.support}
+
+
+def test_the_channels_are_named(model_file: Path, tmp_path: Path) -> None:
+    assert describe(model_file).metadata.channels is None
+    assert re.search(r"^channels +not named in this file$", info_text(describe(model_file)), re.MULTILINE)
+    named = replace(describe(model_file).metadata, channels=("pre-contrast", "FLAIR", "post-contrast"))
+    other = changed(model_file, tmp_path / "named.onnx", properties={METADATA_KEY: named.to_json()})
+    assert re.search(r"^channels +1 pre-contrast, 2 FLAIR, 3 post-contrast$", info_text(describe(other)), re.MULTILINE)
+    assert describe(other).to_dict()["metadata"]["channels"] == ("pre-contrast", "FLAIR", "post-contrast")
 
 
 def test_a_portable_file(model_file: Path) -> None:

@@ -154,13 +154,14 @@ def test_the_choice_of_patients_is_spread_over_institutions() -> None:
     assert len({choose_patients(there, 3, seed=seed) for seed in range(5)}) > 1
 
 
-def test_flair_is_found_by_its_pattern(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_flair_is_found_by_its_name(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     config = make().config
     assert flair_channel(config) == 1
 
     def nifti(*channels: str) -> Any:
         data = DataConfig.model_validate({"root": config.data.root, "format": "nifti", "nifti": {"channels": channels}})
-        return config.model_copy(update={"data": data})
+        model = config.model.model_copy(update={"in_channels": max(2, len(channels))})
+        return config.model_copy(update={"data": data, "model": model})
 
     assert flair_channel(nifti("*_T1.nii.gz", "*_T2.nii.gz", "*_FLAIR.nii.gz")) == 2
     assert wanted_disturbances(nifti("*_flair.nii.gz", "*_t1.nii.gz")) == ["noise", "missing_channel"]

@@ -15,12 +15,15 @@ from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.models import sparsity
 from wcr_med.runtime import Segmenter
+from wcr_med.runtime.info import describe
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.ladder import ladder_stage
+from wcr_med.stages.networks import open_model
 from wcr_med.stages.prune import prune_stage
 from wcr_med.stages.run import plan, run_stages
 from wcr_med.stages.summary import summary_stage
-from wcr_med.stages.workspace import Workspace, open_workspace, pruned_name
+from wcr_med.stages.train import train_stage
+from wcr_med.stages.workspace import DENSE, Workspace, open_workspace, pruned_name
 
 
 def changed(workspace: Workspace, out: Path, *assignments: str) -> Workspace:
@@ -224,6 +227,18 @@ def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_p
         evaluate_stage(copied(finished, tmp_path / "run"), "pruned-50", onnx=True)
     with pytest.raises(UserError, match="no such file"):
         summary_stage(empty)
+
+
+def test_the_network_keeps_the_names_it_was_trained_with(finished: Workspace, tmp_path: Path) -> None:
+    _, artefact = open_model(finished, DENSE)
+    assert artefact.channels == ("pre-contrast", "FLAIR", "post-contrast")
+    assert describe(finished.onnx_path("pruned-90")).metadata.channels == artefact.channels
+    renamed = copied(finished, tmp_path / "renamed", "data.channels=[T1, FLAIR, T1c]")
+    train_stage(renamed)  # names decide no weight: the network is kept, with its own
+    assert open_model(renamed, DENSE)[1].channels == artefact.channels
+    swapped = copied(finished, tmp_path / "swapped", "data.channels=[FLAIR, pre-contrast, post-contrast]")
+    with pytest.raises(UserError, match=r"was trained on channels 1 pre-contrast, 2 FLAIR, .*gives 1 FLAIR, 2 pre"):
+        open_model(swapped, DENSE)
 
 
 def test_channels_that_the_network_does_not_take_are_named(finished: Workspace, tmp_path: Path) -> None:

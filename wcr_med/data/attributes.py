@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wcr_med.data.index import PatientEntry, load_volume
-from wcr_med.data.sequences import ChannelContent, channel_names, missing_sequences
+from wcr_med.data.sequences import ChannelContent, missing_sequences
 from wcr_med.errors import UserError
 from wcr_med.volumes import Array
 from wcr_med.volumes.images import read_rgb
@@ -115,7 +115,7 @@ def find_missing_sequences(entry: PatientEntry) -> tuple[str, ...]:
         n_channels = image_HWC.shape[2]
         if content.settled:
             break
-    return missing_sequences(content, channel_names(entry.format, n_channels))
+    return missing_sequences(content, entry.channel_names(n_channels))
 
 
 def _slices(entry: PatientEntry) -> Iterator[Array]:

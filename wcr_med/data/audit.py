@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from wcr_med.channel_names import numbered
 from wcr_med.config import DataConfig
 from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
 from wcr_med.data.index import index_folder, load_volume, missing_label, patient_folders, patient_twice
-from wcr_med.data.sequences import ChannelContent, channel_names
+from wcr_med.data.sequences import ChannelContent
 from wcr_med.progress import track
 from wcr_med.volumes import Array, FileError
 from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
@@ -190,7 +191,7 @@ class _PatientAudit:
             self._find("warning", self._folder, "slice-gap", message)
 
     def _report_sequences(self) -> None:
-        names = channel_names(self._config.format, self._shape[2])
+        names = numbered(self._config.sequences, self._shape[2])
         for channel in self._channels.empty:
             message = f"{names[channel]} is one constant value: the sequence is missing"
             self._find("note", self._folder, "empty-sequence", message)

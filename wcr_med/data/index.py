@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wcr_med.channel_names import KAGGLE_CHANNELS, numbered
 from wcr_med.config import DataConfig, NiftiConfig
 from wcr_med.errors import UserError
 from wcr_med.volumes import FileError, Volume
@@ -23,6 +24,8 @@ class PatientEntry:
         channels: NIfTI alone: the channel files in the network's order.
         label: NIfTI alone: the label file, `None` where there is none.
         spacing_mm: kaggle_3m alone: declared millimetres between slices, rows and columns; `None` if not declared.
+        sequences: names of the channels that the configuration gives; of another number than the channels for a 4D
+            file that it does not name (`channel_names` of the images' number is always right).
     """
 
     patient_id: str
@@ -33,6 +36,11 @@ class PatientEntry:
     channels: tuple[Path, ...] = ()
     label: Path | None = None
     spacing_mm: tuple[float, float, float] | None = None
+    sequences: tuple[str, ...] = KAGGLE_CHANNELS
+
+    def channel_names(self, n_channels: int) -> tuple[str, ...]:
+        """Names of the image's channels, in their order; "channel 1" and so on where they have none."""
+        return numbered(self.sequences, n_channels)
 
 
 def index_patients(config: DataConfig) -> tuple[PatientEntry, ...]:
@@ -107,15 +115,23 @@ def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
         pairs = list_slices(folder)
         files = [path for pair in pairs for path in pair if path is not None]
         return PatientEntry(
-            patient_id, institution, tuple(sorted(files)), "kaggle_3m", folder, spacing_mm=config.spacing_mm
+            patient_id,
+            institution,
+            tuple(sorted(files)),
+            "kaggle_3m",
+            folder,
+            spacing_mm=config.spacing_mm,
+            sequences=config.sequences,
         )
-    channels = tuple(_only_match(folder, pattern, "data.nifti.channels") for pattern in config.nifti.channels)
+    channels = tuple(_only_match(folder, pattern, "data.nifti.channels") for pattern in config.nifti.patterns)
     label = _label(folder, config.nifti)
     files = [*channels, *([] if label is None else [label])]
     if len(set(files)) < len(files):
         problem = "two patterns match one file; make data.nifti.channels and data.nifti.label distinct"
         raise FileError(folder, "ambiguous", problem)
-    return PatientEntry(patient_id, institution, tuple(sorted(files)), "nifti", folder, channels, label)
+    return PatientEntry(
+        patient_id, institution, tuple(sorted(files)), "nifti", folder, channels, label, sequences=config.sequences
+    )
 
 
 def patient_twice(patient_id: str, first: Path, second: Path) -> FileError:

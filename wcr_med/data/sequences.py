@@ -4,21 +4,14 @@ Data sets with a fixed number of channels fill a missing sequence with a copy of
 """
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from wcr_med.channel_names import flair_of
+
 Array = npt.NDArray[Any]
-
-KAGGLE_CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
-
-
-def channel_names(layout: Literal["kaggle_3m", "nifti"], n_channels: int) -> tuple[str, ...]:
-    """Names of the channels, in the order of the volume; "channel 0" where the layout has none."""
-    if layout == "kaggle_3m" and n_channels == len(KAGGLE_CHANNELS):
-        return KAGGLE_CHANNELS
-    return tuple(f"channel {number}" for number in range(n_channels))
 
 
 class ChannelContent:
@@ -68,6 +61,6 @@ def missing_sequences(content: ChannelContent, names: tuple[str, ...]) -> tuple[
     """
     missing = set(content.empty)
     for group in content.copies:
-        real = next((channel for channel in group if names[channel] == "FLAIR"), group[0])
+        real = next((channel for channel in group if channel == flair_of(names)), group[0])
         missing |= set(group) - {real}
     return tuple(names[channel] for channel in sorted(missing))

@@ -46,6 +46,8 @@ def build_metadata(
         history=tuple(without_patients(list(artefact.history), patients)),
         provenance={"network": artefact.provenance, "export": provenance(seed=None)},
         channel_files=tuple(channel_files) if channel_files is not None else None,
+        channels=artefact.channels,
+        image_statistics=artefact.image_statistics,
     )
 
 

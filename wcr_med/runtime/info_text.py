@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from wcr_med.channel_names import listed
 from wcr_med.model_layers import Layer
 from wcr_med.model_metadata import TASK
 from wcr_med.preprocess import INTENSITY_LIMIT
@@ -28,6 +29,7 @@ def _lines(info: ModelInfo) -> Iterator[str]:
         "task": f"{TASK}; {', '.join(f'{label} {name}' for label, name in enumerate(metadata.classes))}",
         "network": _pairs(metadata.network),
         "input": f"volumes of {metadata.in_channels} channels, on a grid of {grid.height} x {grid.width}",
+        "channels": listed(metadata.channels),
         "channel files": ", ".join(metadata.channel_files or ()),
         "normalisation": f"by channel and volume: centre and spread of the foreground between its percentiles"
         f" {percentiles}, cut off at {INTENSITY_LIMIT:g} spreads; crop {grid.crop}",

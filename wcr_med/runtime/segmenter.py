@@ -105,9 +105,11 @@ class Segmenter:
         self._open_session()
         needed = self.metadata.in_channels
         if image_SHWC.ndim == 4 and image_SHWC.shape[3] != needed:
+            names = self.metadata.channels
+            which = f"; give them in this order: {', '.join(names)}" if names and needed > 1 else ""
             raise UserError(
-                f"the image has {image_SHWC.shape[3]} channels, {self.source} takes {needed}; "
-                "give the sequences that the network was trained with, in their order"
+                f"the image has {image_SHWC.shape[3]} channels, {self.source} takes {needed}"
+                + (which or "; give the sequences that the network was trained with, in their order")
             )
         return survey(image_SHWC, self.metadata.preprocess)
 

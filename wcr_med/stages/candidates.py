@@ -116,7 +116,7 @@ class Candidates:
             model,
             artefact,
             self._workspace.config.export,
-            channel_files=data.nifti.channels if data.format == "nifti" else None,
+            channel_files=data.nifti.patterns if data.format == "nifti" else None,
             timed_on=load_volume(self._entries[0]) if self._bounds.max_latency_ms is not None else None,
         )
         return replace(trial, size_bytes=measured.size_bytes, latency_ms=measured.latency_ms)

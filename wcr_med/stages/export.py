@@ -159,7 +159,7 @@ def _quantised(workspace: Workspace, patients: Patients, name: str, portable: Pa
 
 def _channel_files(workspace: Workspace) -> tuple[str, ...] | None:
     data = workspace.config.data
-    return data.nifti.channels if data.format == "nifti" else None
+    return data.nifti.patterns if data.format == "nifti" else None
 
 
 def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -> None:

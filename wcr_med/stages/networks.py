@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact, load_model
+from wcr_med.channel_names import listed, same_order
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation import Predictor, torch_predictor
@@ -46,6 +47,12 @@ def open_model(workspace: Workspace, name: str) -> tuple[nn.Module, ModelArtefac
     if artefact.settings != workspace.settings:
         raise UserError(
             f"{path}: was trained with other preprocessing than the configuration's section preprocess;"
+            " use the configuration it was trained with, or train again in another --out"
+        )
+    given = workspace.config.channel_names
+    if not same_order(artefact.channels, given):
+        raise UserError(
+            f"{path}: was trained on channels {listed(artefact.channels)}, the configuration gives {listed(given)};"
             " use the configuration it was trained with, or train again in another --out"
         )
     return model, artefact

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from wcr_med.channel_names import flair_of
 from wcr_med.config import Config, RobustnessName
 from wcr_med.data.index import PatientEntry
-from wcr_med.data.sequences import KAGGLE_CHANNELS
 from wcr_med.errors import UserError
 from wcr_med.evaluation.robustness import UNDISTURBED, Networks, RobustnessResult, measure_robustness, n_copies
 from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
@@ -97,19 +97,16 @@ def choose_patients(entries: Sequence[PatientEntry], n: int, *, seed: int) -> tu
 
 
 def flair_channel(config: Config) -> int | None:
-    """Which channel is FLAIR, from 0: the second of kaggle_3m, the one NIfTI pattern that says so; else `None`."""
-    if config.data.format == "kaggle_3m":
-        return KAGGLE_CHANNELS.index("FLAIR")
-    patterns = config.data.nifti.channels
-    found = [channel for channel, pattern in enumerate(patterns) if "flair" in pattern.lower()]
-    return found[0] if len(found) == 1 and len(patterns) > 1 else None
+    """Which channel is FLAIR, from 0: the one whose name says so; `None` where none or several do, or it is alone."""
+    names = config.channel_names
+    return None if names is None or len(names) < 2 else flair_of(names)
 
 
 def wanted_disturbances(config: Config) -> list[RobustnessName]:
     """Those of `report.robustness`, each once, without a missing channel where it is not known which one is FLAIR."""
     names = list(dict.fromkeys(config.report.robustness))
     if "missing_channel" in names and flair_channel(config) is None:
-        log.warning("robustness: missing_channel is left out, since no pattern of data.nifti.channels says flair")
+        log.warning("robustness: missing_channel is left out, since no channel is named FLAIR: see data.channels")
         names.remove("missing_channel")
     return names
 

@@ -84,6 +84,7 @@ def _train(workspace: Workspace, patients: Patients, plan: StudyPlan | None, gro
         trained_on=split.train,
         validated_on=split.validation,
         provenance=provenance(seed=config.seed),
+        channels=config.channel_names,
     ).with_step(
         "train",
         **asdict(result),

@@ -202,10 +202,15 @@ def input_words(inputs: ReportInputs) -> str:
     data = configuration.get("data", {})
     channels = model.get("in_channels")
     text = f"A volume of {counted(channels, 'channel')}" if channels else "A volume"
-    if data.get("format") == "kaggle_3m":
+    patterns = data.get("nifti", {}).get("channels", ())
+    if names := data.get("channels"):
+        text += f" ({listed(list(names))})"
+    elif data.get("format") == "kaggle_3m":
         text += " (pre-contrast T1, FLAIR and post-contrast T1 MR images)"
+    elif data.get("format") == "nifti" and isinstance(patterns, Mapping):
+        text += f" ({listed([f'{name} from {pattern}' for name, pattern in patterns.items()])})"
     elif data.get("format") == "nifti":
-        text += f" (files {listed(list(data.get('nifti', {}).get('channels', ())))})"
+        text += f" (files {listed(list(patterns))})"
     text += ", read slice by slice"
     if grid.get("height") and grid.get("width"):
         text += f" on a grid of {grid['height']} \u00d7 {grid['width']} pixels"

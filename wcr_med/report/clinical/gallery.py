@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wcr_med.channel_names import flair_of
 from wcr_med.data.index import PatientEntry, load_volume
-from wcr_med.data.sequences import KAGGLE_CHANNELS, channel_names
 from wcr_med.errors import UserError
 from wcr_med.evaluation.stored import load_mask
 from wcr_med.metrics.counts import count
@@ -24,7 +24,6 @@ Array = npt.NDArray[Any]
 MOST_SLICES = 8
 """Slices that are shown of a patient."""
 
-_FLAIR = KAGGLE_CHANNELS.index("FLAIR")
 _BAR_MM = 20
 
 
@@ -161,7 +160,7 @@ def _case(
             )
         masks.append(mask_SHW)
     n_channels = volume.image_SHWC.shape[3]
-    channel = _FLAIR if n_channels == 3 else 0
+    channel = flair_of(entry.channel_names(n_channels)) or 0
     image_SHW = volume.image_SHWC[..., channel]
     indices = choose_slices(masks[0], masks[1], masks[2])
     chosen = list(indices)
@@ -215,9 +214,7 @@ def _slice(index: int, image_SHW: Array, masks: list[Array], box: Box, limits: t
 
 
 def _channel(entry: PatientEntry, channel: int, n_channels: int) -> str:
-    name = channel_names(entry.format, n_channels)[channel]
-    if entry.format == "nifti" and channel < len(entry.channels):
-        name = entry.channels[channel].name
+    name = entry.channel_names(n_channels)[channel]
     return f"{name} (channel {channel + 1} of {n_channels})"
 
 
