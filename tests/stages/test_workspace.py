@@ -1,7 +1,10 @@
 """The run folder: what counts as done, and where it may lie."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,13 @@ import pytest
 from tests.small import small_config
 from wcr_med.errors import UserError
 from wcr_med.files import write_json
+from wcr_med.stages.prune import prune_stage
+from wcr_med.stages.report import report_stage
+from wcr_med.stages.run import run_stages
+from wcr_med.stages.side_by_side import side_by_side_stage
 from wcr_med.stages.train import train_stage
-from wcr_med.stages.workspace import Workspace, open_workspace
+from wcr_med.stages.workspace import Workspace, alone, open_workspace, save_config
+from wcr_med.training import Group
 
 
 @pytest.fixture
@@ -93,3 +101,83 @@ def test_refused_settings_leave_the_saved_configuration(finished: Workspace) -> 
     with pytest.raises(UserError, match="seed was set to 0 when training began"):
         train_stage(other)
     assert (finished.out / "config.yaml").read_text() == before
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from wcr_med.locks import holding
+with holding(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def hold() -> Iterator[Callable[[Path], None]]:
+    """Another command works in a folder until the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(folder: Path) -> None:
+        process = subprocess.Popen([sys.executable, "-c", _HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_two_commands_never_write_one_run_folder(workspace: Workspace, hold: Callable[[Path], None]) -> None:
+    hold(workspace.out)
+    for stage in (train_stage, run_stages, prune_stage, report_stage):
+        with pytest.raises(UserError, match=rf"{workspace.out}: .*works in it; wait until that is done"):
+            stage(workspace)
+    assert [path.name for path in workspace.out.iterdir()] == [".lock"]
+
+
+def test_other_processes_of_one_training_take_no_lock(
+    workspace: Workspace, hold: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(workspace.out)
+    monkeypatch.setattr(Group, "main_first", lambda _: contextlib.nullcontext())
+    with pytest.raises(UserError, match=r"images"):  # it got further: there are none
+        train_stage(workspace, Group(rank=1))
+
+
+def test_two_runs_are_not_compared_while_one_is_made(workspace: Workspace, hold: Callable[[Path], None]) -> None:
+    hold(workspace.out)
+    with pytest.raises(UserError, match="works in it"):
+        side_by_side_stage(workspace.out, workspace.out.parent / "b", workspace.out.parent / "c")
+
+
+def test_a_fold_and_its_study_exclude_each_other_and_two_folds_do_not(
+    workspace: Workspace, hold: Callable[[Path], None]
+) -> None:
+    save_config(workspace)
+    folds = [Workspace(out=workspace.out / "folds" / name, config=workspace.config) for name in ("0", "1")]
+    with workspace.alone():
+        pass
+    hold(folds[0].out)
+    with folds[1].alone():
+        pass
+
+
+def test_a_stage_within_a_stage_goes_on_and_litter_of_a_killed_one_is_removed(workspace: Workspace) -> None:
+    litter = workspace.out / "models" / ".partial-ab12_z9q-dense.safetensors"
+    litter.parent.mkdir(parents=True)
+    litter.touch()
+
+    @alone
+    def inner(workspace: Workspace) -> bool:
+        litter.touch()
+        return litter.exists()
+
+    @alone
+    def outer(workspace: Workspace) -> bool:
+        assert not litter.exists()
+        return inner(workspace) and litter.exists()
+
+    assert outer(workspace)

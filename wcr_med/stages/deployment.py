@@ -22,7 +22,7 @@ from wcr_med.runtime.timing import time_in_turn
 from wcr_med.stages.export import accelerated_path, manifest_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.robustness import network_names
-from wcr_med.stages.workspace import Workspace
+from wcr_med.stages.workspace import Workspace, alone
 
 Array = npt.NDArray[Any]
 
@@ -51,6 +51,7 @@ class _File:
     accelerated: bool = False
 
 
+@alone
 def deployment_stage(workspace: Workspace) -> str:
     """Measure the files of the dense network and of each pruned one; write `export/NAME.deployment.json` for each.
 

@@ -11,11 +11,12 @@ from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
 from wcr_med.stages.inputs import Patients, declared_spacing, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.plan import hold_plan
-from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.stages.workspace import DENSE, Workspace, alone
 
 _WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv")
 
 
+@alone
 def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = False) -> str:
     """Score the PyTorch network or the exported file called `name`; store masks and probabilities.
 

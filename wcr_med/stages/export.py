@@ -14,11 +14,12 @@ from wcr_med.export import (
 from wcr_med.files import read_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
-from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.stages.workspace import DENSE, Workspace, alone
 
 _CALIBRATION_PATIENTS = 16
 
 
+@alone
 def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = False, quantised: bool = False) -> str:
     """Export the network called `name` to `export/NAME.onnx`, with a manifest beside it.
 

@@ -70,7 +70,7 @@ def run_folds(workspace: Workspace, work: Callable[[Workspace, int], None]) -> t
         save_config(workspace)  # now, so that an interrupted study goes on without --config
     for number, (part, split) in enumerate(zip(parts, splits, strict=True)):
         name = split.method if workspace.config.split.folds else f"{split.method}, {number + 1} of {len(parts)}"
-        with log_lines_begin(f"[{name}] "):
+        with part.alone(), log_lines_begin(f"[{name}] "):
             sizes = len(split.train), len(split.validation), len(split.test)
             log.info("%d patients train, %d validate, %d test; in %s", *sizes, part.out)
             work(part, number)

@@ -1,6 +1,8 @@
 """What every stage starts from: the patients, their split, their prepared slices."""
 
+import glob
 import logging
+import shutil
 from dataclasses import dataclass
 
 from wcr_med.config import DataConfig
@@ -8,10 +10,11 @@ from wcr_med.data.audit import audit
 from wcr_med.data.cache import SliceCache, prepare_cache
 from wcr_med.data.content import content_hash
 from wcr_med.data.index import PatientEntry, index_patients
+from wcr_med.data.parallel import alone as wait_alone
 from wcr_med.data.phantom import make_phantom
 from wcr_med.data.split import Split, make_split
 from wcr_med.errors import UserError
-from wcr_med.files import write_json
+from wcr_med.files import explain_os_errors, write_json
 from wcr_med.provenance import available_cores
 from wcr_med.stages.workspace import Workspace, folds_folder
 
@@ -76,7 +79,17 @@ def declared_spacing(workspace: Workspace) -> dict[str, list[float]]:
 
 def ensure_phantom(config: DataConfig) -> None:
     """Write the phantom where the configuration asks for one and the folder is not there yet."""
-    if config.phantom_patients and not config.root.exists():
+    if not config.phantom_patients or config.root.exists():
+        return
+    waiting = f"another process writes the phantom {config.root}: waiting for it"
+    with (
+        explain_os_errors(config.root),
+        wait_alone(config.root.parent / f".lock-{config.root.name}", log=log, waiting=waiting),
+    ):
+        for unfinished in config.root.parent.glob(f".partial-????????-{glob.escape(config.root.name[-40:])}"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        if config.root.exists():
+            return
         log.info("writing a phantom of %d patients to %s", config.phantom_patients, config.root)
         make_phantom(config.root, n_patients=config.phantom_patients, seed=_PHANTOM_SEED)
 

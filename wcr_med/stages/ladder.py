@@ -26,11 +26,12 @@ from wcr_med.stages.prune import (
     pruned_sparsities,
 )
 from wcr_med.stages.threshold import with_threshold
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 log = logging.getLogger(__name__)
 
 
+@alone
 def ladder_stage(workspace: Workspace) -> None:
     """Score every rung of `pruning.ladder`, without and with the steps of `pruning.repair`; each is done once.
 

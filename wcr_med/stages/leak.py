@@ -36,7 +36,7 @@ from wcr_med.report.clinical.inputs import Leak
 from wcr_med.stages.folds import fold_workspaces
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_predictor
-from wcr_med.stages.workspace import Workspace
+from wcr_med.stages.workspace import Workspace, alone
 from wcr_med.training import deciding_fields, processor_settings, train
 
 Array = npt.NDArray[Any]
@@ -68,6 +68,7 @@ class LeakySplit:
     n_patients_shared: int
 
 
+@alone
 def leak_stage(workspace: Workspace) -> str:
     """Train one dense network on a split of slices and write what it claims to leak.json; the network is not kept.
 

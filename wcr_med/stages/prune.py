@@ -29,7 +29,7 @@ from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, require_model
 from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.threshold import with_threshold
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 from wcr_med.training import deciding_fields, processor_settings
 
 
@@ -63,6 +63,7 @@ def at_sparsity(workspace: Workspace, sparsity: float) -> Workspace:
     return replace(workspace, config=workspace.config.model_copy(update={"pruning": pruning}))
 
 
+@alone
 def prune_stage(workspace: Workspace) -> str:
     """Prune to `pruning.sparsity`, repair, fine-tune if asked to, choose the threshold; write network and mask.
 

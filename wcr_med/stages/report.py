@@ -22,9 +22,10 @@ from wcr_med.stages.leak import AVERAGES, leak_path, load_leak
 from wcr_med.stages.robustness import load_robustness, network_names, robustness_path
 from wcr_med.stages.scores import load_scores, require_definitions, scores_path
 from wcr_med.stages.summary import ladder_rows, run_notes
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 
+@alone
 def report_stage(workspace: Workspace, *, command: str | None = None) -> str:
     """Write the report of a run, or of all its folds, into `report/`. Always done anew: it only reads.
 

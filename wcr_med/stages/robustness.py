@@ -17,11 +17,12 @@ from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.prune import pruned_sparsities
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 log = logging.getLogger(__name__)
 
 
+@alone
 def robustness_stage(workspace: Workspace) -> str:
     """Score the dense network and each pruned one under the disturbances of `report.robustness`.
 

@@ -21,11 +21,12 @@ from wcr_med.stages.report import report_stage
 from wcr_med.stages.robustness import network_names, robustness_stage
 from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
-from wcr_med.stages.workspace import DENSE, Workspace, folds_folder, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, folds_folder, pruned_name
 
 log = logging.getLogger(__name__)
 
 
+@alone
 def run_stages(workspace: Workspace, *, command: str | None = None, show_leak: bool = False) -> None:
     """Do the whole job, of every fold where the configuration stands for several. What is done before is kept.
 

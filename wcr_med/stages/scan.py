@@ -27,7 +27,7 @@ from wcr_med.report.sensitivity import (
 )
 from wcr_med.stages.inputs import open_cache, open_patients
 from wcr_med.stages.networks import open_dense, require_model
-from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.stages.workspace import DENSE, Workspace, alone
 from wcr_med.training.processor import Processor, choose_processor, processor_settings
 from wcr_med.training.validation import validate
 
@@ -44,6 +44,7 @@ _CHOICE = 2  # the random stream that draws slices
 _THRESHOLD = 0.5  # where the dense network has none of its own
 
 
+@alone
 def scan_stage(workspace: Workspace, *, repair: bool = False) -> str:
     """Prune each layer of the dense network alone and score it; write scan/sensitivity.{csv,json,svg,png}.
 

@@ -8,6 +8,7 @@ from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation.pool import pool_results
 from wcr_med.evaluation.result import EvaluationResult
+from wcr_med.locks import holding
 from wcr_med.report.clinical.formats import number
 from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
 from wcr_med.report.side_by_side.page import verdict_words
@@ -38,10 +39,11 @@ def side_by_side_stage(run_a: Path, run_b: Path, out: Path, *, model: str | None
         if out.resolve() == run.resolve():
             raise UserError(f"--out {out}: is one of the runs; name another folder")
     names = _names(run_a, run_b)
-    comparison = compare_runs(
-        _load(run_a, model, name=names[0]),
-        _load(run_b, model, name=names[1]),
-    )
+    with holding(run_a, shared=True), holding(run_b, shared=True):
+        comparison = compare_runs(
+            _load(run_a, model, name=names[0]),
+            _load(run_b, model, name=names[1]),
+        )
     page = write_side_by_side(comparison, out)
     return _line(comparison, page)
 

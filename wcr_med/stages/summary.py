@@ -24,9 +24,10 @@ from wcr_med.stages.export import manifest_path
 from wcr_med.stages.facts import NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.ladder import repairs, rung_folder
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 
+@alone
 def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
     """Write the summary of a finished run. Always done anew: it only reads what the other stages left.
 

@@ -18,7 +18,7 @@ from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import require_model
 from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.units import parse_size, parse_time, size_in_words, time_in_words
-from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 SCHEMA_VERSION = 1
 
@@ -51,6 +51,7 @@ def parse_bounds(*, max_dice_drop: float | None, max_size: str | None, max_laten
     )
 
 
+@alone
 def target_stage(workspace: Workspace, bounds: Bounds) -> str:
     """Search for the sparsity that meets the bounds; write its network, its mask and targets.json.
 

@@ -1,5 +1,6 @@
 """Train the dense network."""
 
+import contextlib
 from dataclasses import asdict
 from typing import Any
 
@@ -25,10 +26,16 @@ def train_stage(workspace: Workspace, group: Group | None = None) -> None:
         group: the processes that train together; each calls this, and the main one alone writes. `None` for one alone.
 
     Raises:
-        UserError: the data, the split or an earlier state in the folder does not fit the configuration.
+        UserError: the data, the split or an earlier state in the folder does not fit the configuration, or another
+            command works in the folder.
         Stopped: a signal asked for it; the state is saved.
     """
     group = group or Group()
+    with workspace.alone() if group.is_main else contextlib.nullcontext():
+        _train_stage(workspace, group)
+
+
+def _train_stage(workspace: Workspace, group: Group) -> None:
     build_regularizer(workspace.config.regularizer)  # a name or strength that cannot be is refused first of all
     with group.main_first():
         patients = open_patients(workspace, save=group.is_main)

@@ -1,19 +1,25 @@
 """The run folder: what lies where, and which stages are already done."""
 
+import contextlib
+import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wcr_med.config import Config, load_config
 from wcr_med.errors import UserError
 from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json, write_text
+from wcr_med.locks import holding, remove_unfinished
 from wcr_med.preprocess import PreprocessSettings
 
 log = logging.getLogger(__name__)
 
 DENSE = "dense"
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,23 @@ class Workspace:
     def evaluation_folder(self, name: str) -> Path:
         """Where the scores of the network called `name` lie."""
         return self.out / "evaluation" / _plain_name(name)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other commands out of the run folder; remove unfinished files that one that was killed left in it.
+
+        A fold also keeps out commands on its whole study, but not on other folds.
+
+        Raises:
+            UserError: another command works in the folder, on the study that it is a fold of, or on one of its folds.
+        """
+        with contextlib.ExitStack() as stack:
+            study = study_folder(self.out)
+            if study is not None:
+                stack.enter_context(holding(study, shared=True))
+            if stack.enter_context(holding(self.out)):
+                remove_unfinished(self.out, leave=[self.config.data.cache])
+            yield
 
     def once(
         self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path], work: Callable[[], None]
@@ -134,6 +157,24 @@ def save_config(workspace: Workspace) -> None:
 def folds_folder(out: Path) -> Path:
     """Where a study of several partitions keeps the run folders of its folds."""
     return out / "folds"
+
+
+def study_folder(out: Path) -> Path | None:
+    """The folder of the study that `out` is a fold of; `None` where it is none."""
+    inside = out.resolve().parent
+    study = inside.parent
+    return study if inside == folds_folder(study) and (study / "config.yaml").exists() else None
+
+
+def alone(stage: Callable[Concatenate[Workspace, P], R]) -> Callable[Concatenate[Workspace, P], R]:
+    """Make a stage hold its run folder while it works; see `Workspace.alone`."""
+
+    @functools.wraps(stage)
+    def held(workspace: Workspace, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with workspace.alone():
+            return stage(workspace, *args, **kwargs)
+
+    return held
 
 
 def pruned_name(sparsity: float) -> str:
