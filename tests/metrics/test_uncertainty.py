@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from wcr_med.metrics import bootstrap, compare
-from wcr_med.metrics.uncertainty import paired_differences
+from wcr_med.metrics import bootstrap, compare, rate_interval
+from wcr_med.metrics.uncertainty import method_of, paired_differences
 
 UNIT = st.floats(0, 1, allow_subnormal=False)
 
@@ -38,20 +38,35 @@ def test_median_uses_the_percentile_method():
     assert interval.low <= np.median(values) <= interval.high
 
 
-def test_equal_scores_fall_back_to_the_percentile_interval():
-    interval = bootstrap(np.full(7, 0.8))
-    assert interval.method == "percentile"
-    assert (interval.low, interval.high) == pytest.approx((0.8, 0.8))
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 0.3, 0.7, 0.8, 1 / 3, 1e-9, 12345.6])
+@pytest.mark.parametrize("median", [False, True])
+def test_equal_values_have_no_interval_whatever_rounding_does(value, median):
+    # Sums of 14 such values are rounded this way or that, so that BCa exists for some of them and not for others.
+    assert bootstrap(np.full(14, value), median=median) is None
+    assert bootstrap(3 * value * np.arange(1.0, 15), 3 * np.arange(1.0, 15), median=median) is None
+    assert method_of(None, value=value, n_patients=14) == "none: all values are equal"
 
 
-def test_fewer_than_two_patients_have_no_interval():
-    assert bootstrap(np.array([0.5])) is None
-    assert bootstrap(np.array([])) is None
-    assert bootstrap(np.array([0.5, 0.0]), np.array([1.0, 0.0])) is None
+def test_values_that_differ_have_the_same_method_whatever_they_are():
+    for scale in (1e-6, 0.1, 1.0, 1e6):
+        values = np.append(np.full(13, 0.3), 0.4) * scale
+        assert bootstrap(values, resamples=200).method == "BCa"
+        assert bootstrap(values, resamples=200, median=True).method == "percentile"
+
+
+def test_fewer_than_five_patients_have_no_interval():
+    for n in range(5):
+        assert bootstrap(np.random.default_rng(n).random(n)) is None
+        assert rate_interval(np.ones(n), np.full(n, 2)) is None
+        assert method_of(None, value=0.5, n_patients=n) == "none: fewer than 5 patients"
+    padded = np.append(np.arange(4.0), 9.0)
+    assert bootstrap(padded, np.array([1.0, 1, 1, 1, 0])) is None
+    assert bootstrap(np.arange(5.0)).n_patients == 5
+    assert method_of(None, value=math.nan, n_patients=9) == "none"
 
 
 def test_patients_that_add_nothing_change_nothing():
-    numerator, denominator = np.array([0.2, 0.9, 0.5]), np.ones(3)
+    numerator, denominator = np.array([0.2, 0.9, 0.5, 0.4, 0.7]), np.ones(5)
     padded = bootstrap(np.append(numerator, 0.0), np.append(denominator, 0.0))
     assert padded == bootstrap(numerator, denominator)
 
@@ -69,9 +84,12 @@ def test_a_higher_level_is_a_wider_interval():
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.lists(UNIT, min_size=2, max_size=12))
+@given(st.lists(UNIT, min_size=5, max_size=12))
 def test_an_interval_stays_within_the_scores(values):
     interval = bootstrap(np.array(values), resamples=200)
+    if interval is None:
+        assert max(values) - min(values) <= 1e-12
+        return
     assert min(values) - 1e-9 <= interval.low <= interval.high + 1e-9
     assert interval.high <= max(values) + 1e-9
 
@@ -100,7 +118,7 @@ def test_verdicts(difference, verdict):
 
 
 def test_a_wide_interval_is_inconclusive():
-    found = compare([0.8, 0.8, 0.8, 0.8], [0.2, 0.9, 0.95, 0.8], margin=0.02, worse_by=0.05)
+    found = compare([0.8, 0.8, 0.8, 0.8, 0.8], [0.2, 0.9, 0.95, 0.8, 0.8], margin=0.02, worse_by=0.05)
     assert found.verdict == "inconclusive"
     assert (found.n_worse, found.n_better) == (1, 2)
 
@@ -161,9 +179,9 @@ def test_unequal_lengths_are_refused():
 
 def test_scipy_is_asked_for_pairs():
     # The same data through scipy by hand: numerator and denominator of a patient stay together.
-    numerator, denominator = np.array([1.0, 2.0, 9.0, 3.0]), np.array([2.0, 3.0, 10.0, 8.0])
+    numerator, denominator = np.array([1.0, 2.0, 9.0, 3.0, 2.0]), np.array([2.0, 3.0, 10.0, 8.0, 5.0])
     expected = stats.bootstrap(
-        (np.arange(4),),
+        (np.arange(5),),
         lambda index: numerator[index].sum() / denominator[index].sum(),
         vectorized=False,
         n_resamples=3000,

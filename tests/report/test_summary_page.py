@@ -19,7 +19,7 @@ from wcr_med.report.summary import render_summary, with_interval
 
 @pytest.fixture
 def document(make_document, make_result):
-    return make_document(make_result([0, 1, 2, 0]), make_result([0, 1, 6, 0], threshold=0.37))
+    return make_document(make_result([0, 1, 2, 0, 0]), make_result([0, 1, 6, 0, 0], threshold=0.37))
 
 
 def row(text, label):
@@ -31,8 +31,8 @@ def row(text, label):
 def test_says_what_a_reader_must_know(document):
     text = render_summary(document)
     assert "For research use only. Not a medical device" in text
-    assert "4 unseen patients" in text
-    assert "train 5 (CS 2, DU 3); validation 3; test 4" in text
+    assert "5 unseen patients" in text
+    assert "train 5 (CS 2, DU 3); validation 3; test 5" in text
     assert "Thresholds were set on validation patients" in text
     assert "1,234,567 parameters of which 1,230,000 prunable, input 64x96" in text
     assert "regularizer wcr at 1e-05; 8 epochs in 10 min, epoch 7 kept (validation Dice 0.812)" in text
@@ -40,7 +40,11 @@ def test_says_what_a_reader_must_know(document):
     assert "Seed 3" in text
     assert document.command in text
     assert "Dice = 2 tp / (2 tp + fp + fn)" in text
-    assert "95 % intervals, bootstrap over patients (BCa for the mean)" in text
+    assert (
+        "In brackets: 95 % intervals over patients; BCa for Dice per patient, mean (`dice_patient`), Dice of all pixels"
+        " together (`f1_pooled`), Dice per slice with tumour; percentile for Dice per patient, median; Clopper-Pearson,"
+        " clustered by patient for Slices without tumour with a false alarm. Sparsity"
+    ) in text
     assert "count one slice as one pixel" in text
 
 
@@ -98,13 +102,13 @@ def test_the_exported_file(document, make_document, make_result):
 @pytest.mark.parametrize(
     ("shifts", "words"),
     [
-        ([0, 1, 2, 0], "**non-inferior to dense**"),
-        ([9, 10, 11, 10], "**inferior to dense**"),
-        ([0, 1, 2, 9], "the interval is too wide to tell"),
+        ([0, 1, 2, 0, 0], "**non-inferior to dense**"),
+        ([9, 10, 11, 10, 9], "**inferior to dense**"),
+        ([0, 1, 2, 9, 0], "the interval is too wide to tell"),
     ],
 )
 def test_the_verdict_in_words(make_document, make_result, shifts, words):
-    assert words in render_summary(make_document(make_result([0, 1, 2, 0]), make_result(shifts)))
+    assert words in render_summary(make_document(make_result([0, 1, 2, 0, 0]), make_result(shifts)))
 
 
 def test_patients_without_a_score_are_told(make_document, make_result):

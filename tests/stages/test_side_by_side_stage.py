@@ -126,5 +126,5 @@ def test_another_schema_is_refused(make_folder, tmp_path):
     a, b = make_folder("a", A), make_folder("b", A)
     path = b / "evaluation" / "pruned-90" / "metrics.json"
     write_json(path, json.loads(path.read_text()) | {"schema_version": 1})
-    with pytest.raises(UserError, match="schema version 1, expected 2"):
+    with pytest.raises(UserError, match="schema version 1, expected 3"):
         side_by_side_stage(a, b, tmp_path / "out")

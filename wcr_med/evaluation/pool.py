@@ -61,8 +61,9 @@ def pool_results(results: Sequence[EvaluationResult], *, config: EvaluationConfi
 
 def at_level(result: EvaluationResult, config: EvaluationConfig) -> EvaluationResult:
     """The same rows with intervals of `config.confidence` and `config.resamples`; as it is where it has these."""
-    drawn = {(one.interval.confidence, one.interval.resamples) for one in result.averages.values() if one.interval}
-    if drawn <= {(config.confidence, config.resamples)}:
+    found = [average.interval for average in result.averages.values() if average.interval]
+    drawn = {interval.resamples for interval in found if interval.resamples}  # a rate draws nothing
+    if drawn <= {config.resamples} and {interval.confidence for interval in found} <= {config.confidence}:
         return result
     return replace(result, averages=summarise(result.rows, config, seed=result.seed))
 

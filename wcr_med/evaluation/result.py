@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wcr_med.config import EvaluationConfig
 from wcr_med.errors import UserError
 from wcr_med.evaluation.rows import PatientRow, without_nan
-from wcr_med.evaluation.summarise import LESION_DEFINITIONS
+from wcr_med.evaluation.summarise import LESION_DEFINITIONS, summarise
 from wcr_med.evaluation.tables import write_per_lesion_csv, write_per_patient_csv
 from wcr_med.files import read_json, write_json
 from wcr_med.metrics.averages import DEFINITIONS, Average
@@ -20,7 +21,8 @@ __all__ = ["SCHEMA_VERSION", "SCORE_DEFINITIONS", "EvaluationResult", "PatientRo
 
 SCHEMA_VERSION = 3
 _READS = (2, SCHEMA_VERSION)
-"""Schema 2 counted surface voxels. Its distances mean something else than those of today: they are left out."""
+"""Schema 2 counted surface voxels. Its distances mean something else than those of today: they are left out. It also
+had bootstrap intervals of rates and of fewer than five patients: intervals are computed anew."""
 
 _DISTANCES = ("mean_hd95_", "mean_assd_", "mean_nsd_")
 
@@ -52,7 +54,8 @@ SCORE_DEFINITIONS: Mapping[str, str] = {
     "threshold_tp": "true positives at the thresholds 0.02, 0.03 ... 0.98; threshold_fp likewise",
     "empty_rule": "reference and prediction empty: NaN (null), counted; one of them empty: Dice, IoU, precision and "
     "NSD 0, HD95 and ASSD the diagonal of the volume; recall and volume error do not exist for an empty reference",
-    "interval": "bootstrap over patients, BCa; percentile for the median and where BCa does not exist",
+    "interval": "over patients, none of fewer than five, and none where all have the same value; bootstrap, BCa; "
+    "percentile for the median; of rates the exact one of Clopper and Pearson, patients being clusters",
 }
 
 
@@ -134,6 +137,7 @@ class EvaluationResult:
             averages = _averages(document["averages"])
             if found != SCHEMA_VERSION:
                 rows, averages = _without_distances(rows, averages)
+                averages = _with_new_intervals(averages, rows, document["seed"])
             return cls(
                 threshold=math.nan if document["threshold"] is None else document["threshold"],
                 lesion_min_voxels=document["lesion_min_voxels"],
@@ -168,6 +172,19 @@ def _without_distances(
 ) -> tuple[tuple[PatientRow, ...], dict[str, Average]]:
     kept = {name: average for name, average in averages.items() if not name.startswith(_DISTANCES)}
     return tuple(replace(row, hd95_px=math.nan, assd_px=math.nan, nsd={}) for row in rows), kept
+
+
+def _with_new_intervals(averages: Mapping[str, Average], rows: tuple[PatientRow, ...], seed: int) -> dict[str, Average]:
+    """The stored values with the intervals of today, at the level and with the resamples of the stored ones."""
+    old = next((average.interval for average in averages.values() if average.interval), None)
+    if old is None:
+        return dict(averages)
+    config = EvaluationConfig(confidence=old.confidence, resamples=old.resamples)
+    new = summarise(rows, config, seed=seed)
+    return {
+        name: replace(average, interval=new[name].interval if name in new else None)
+        for name, average in averages.items()
+    }
 
 
 def _average(entry: Mapping[str, Any]) -> Average:

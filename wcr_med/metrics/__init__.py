@@ -5,6 +5,7 @@ from wcr_med.metrics.calibration import CalibrationCounts, count_calibration
 from wcr_med.metrics.counts import Counts, SliceCounts, Tally, count, count_slices
 from wcr_med.metrics.distances import SurfaceDistances, surface_distances
 from wcr_med.metrics.lesions import DetectionCounts, LesionRow, LesionScores, score_lesions
+from wcr_med.metrics.rates import rate_interval
 from wcr_med.metrics.uncertainty import Interval, PairedComparison, bootstrap, compare
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "count",
     "count_calibration",
     "count_slices",
+    "rate_interval",
     "score_lesions",
     "surface_distances",
 ]

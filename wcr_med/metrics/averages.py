@@ -1,7 +1,7 @@
 """The averages over patients, each by its own name, never mixed.
 
 Every average but the median is a ratio of two sums over patients. Keeping the terms of the sums per patient makes the
-value and its bootstrap interval one and the same computation.
+value and its interval one and the same computation.
 
 Shape suffix: P patients.
 """
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wcr_med.metrics.counts import SliceCounts, Tally
+from wcr_med.metrics.rates import rate_interval
 from wcr_med.metrics.uncertainty import Interval, bootstrap, ratio_of_sums
 
 Array = npt.NDArray[Any]
@@ -35,11 +36,14 @@ class Terms:
         numerator_P: float64.
         denominator_P: float64, not negative; a patient with 0 here adds nothing and is left out.
         median: the average is the median of the ratios, not the ratio of the sums.
+        rate: numerator and denominator are counts, so many of so many: the interval is the exact one of
+            `wcr_med.metrics.rates`.
     """
 
     numerator_P: Array
     denominator_P: Array
     median: bool = False
+    rate: bool = False
 
     @property
     def n_patients(self) -> int:
@@ -56,6 +60,19 @@ class Terms:
             return float(np.median(self.numerator_P[used] / self.denominator_P[used]))
         return float(ratio_of_sums(self.numerator_P[used], self.denominator_P[used]))
 
+    def interval(self, *, confidence: float, resamples: int, seed: int) -> Interval | None:
+        """Over patients: exact for a rate, else by bootstrap; `None` where there is none."""
+        if self.rate:
+            return rate_interval(self.numerator_P, self.denominator_P, confidence=confidence)
+        return bootstrap(
+            self.numerator_P,
+            self.denominator_P,
+            median=self.median,
+            confidence=confidence,
+            resamples=resamples,
+            seed=seed,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Average:
@@ -65,7 +82,7 @@ class Average:
         value: NaN where no patient adds to it.
         n_patients: how many patients it rests on.
         n_undefined: how many patients were left out because the score does not exist for them.
-        interval: `None` where there are fewer than two patients.
+        interval: `None` where there is none; `wcr_med.metrics.uncertainty.method_of` says why.
     """
 
     value: float
@@ -98,6 +115,7 @@ def average_terms(patients: Sequence[SliceCounts | Tally]) -> dict[str, Terms]:
         "false_positive_rate_free_slices": Terms(
             numerator_P=np.array([patient.n_false_alarms for patient in patients], dtype=np.float64),
             denominator_P=np.array([patient.n_free for patient in patients], dtype=np.float64),
+            rate=True,
         ),
     }
 
@@ -111,20 +129,13 @@ def mean_terms(values_P: Array) -> Terms:
 def averages(
     terms: Mapping[str, Terms], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> dict[str, Average]:
-    """Every average with its bootstrap interval over patients, in the order of `terms`."""
+    """Every average with its interval over patients, in the order of `terms`."""
     return {
         name: Average(
             value=term.value,
             n_patients=term.n_patients,
             n_undefined=len(term.denominator_P) - term.n_patients,
-            interval=bootstrap(
-                term.numerator_P,
-                term.denominator_P,
-                median=term.median,
-                confidence=confidence,
-                resamples=resamples,
-                seed=seed,
-            ),
+            interval=term.interval(confidence=confidence, resamples=resamples, seed=seed),
         )
         for name, term in terms.items()
     }

@@ -17,17 +17,26 @@ from scipy import stats
 Array = npt.NDArray[Any]
 Verdict = Literal["non-inferior", "inferior", "inconclusive", "too few"]
 
+FEWEST_PATIENTS = 5
+"""Below so many patients there is no interval of anything."""
+
+ALL_EQUAL = "none: all values are equal"
+"""Named in place of a method where no patient differs from the others: resampling could only repeat the value."""
+
+_ROUNDING = 1e-12  # relative to the largest value, or to 1; values nearer to each other are equal
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A bootstrap confidence interval over patients.
+    """A confidence interval over patients.
 
     Attributes:
         low: the lower end; `high` the upper.
         confidence: its level, 0.95 for 95 %.
-        method: "BCa" (bias-corrected and accelerated, Efron 1987) or "percentile" where BCa does not exist.
-        n_patients: how many patients were drawn from.
-        resamples: how many times.
+        method: the one that gave these ends: "BCa" (bias-corrected and accelerated, Efron 1987), "percentile" for a
+            median and where BCa does not exist, or the one of `wcr_med.metrics.rates`.
+        n_patients: how many patients it rests on, at least `FEWEST_PATIENTS`.
+        resamples: of the bootstrap; 0 where nothing is drawn.
     """
 
     low: float
@@ -76,6 +85,28 @@ def ratio_of_sums(numerator: Array, denominator: Array, axis: int = -1) -> Array
     return ratio
 
 
+def all_equal(values: Array) -> bool:
+    """Whether finite values differ by no more than rounding; true of none and of one."""
+    if len(values) < 2:
+        return True
+    return bool(np.ptp(values) <= _ROUNDING * max(1.0, float(np.max(np.abs(values)))))
+
+
+def method_of(interval: Interval | None, *, value: float, n_patients: int) -> str:
+    """The method of an interval, or why there is none: "none: fewer than 5 patients", `ALL_EQUAL`, or "none".
+
+    Args:
+        interval: of `bootstrap` or `wcr_med.metrics.rates.rate_interval`.
+        value: the figure itself; where it is NaN the answer is "none".
+        n_patients: how many patients it rests on.
+    """
+    if interval is not None:
+        return interval.method
+    if math.isnan(value):
+        return "none"
+    return f"none: fewer than {FEWEST_PATIENTS} patients" if n_patients < FEWEST_PATIENTS else ALL_EQUAL
+
+
 def bootstrap(
     numerator_P: Array,
     denominator_P: Array | None = None,
@@ -87,8 +118,11 @@ def bootstrap(
 ) -> Interval | None:
     """A confidence interval for a ratio of sums over patients, or for the median of the ratios.
 
-    BCa is used for ratios. It does not exist where all resamples agree or the acceleration is undefined, and its
-    jackknife fails for a median; there the percentile interval stands, and `Interval.method` says so.
+    Which method is used is known before anything is drawn: none below `FEWEST_PATIENTS` patients, none where all
+    patients have one ratio (up to rounding), percentile for a median, whose jackknife fails, else BCa. Where BCa has no
+    finite ends for all that, percentile takes its place, and `Interval.method` says so.
+
+    For counts out of counts use `wcr_med.metrics.rates.rate_interval`: at 0 of n the bootstrap has nothing to draw.
 
     Args:
         numerator_P: one finite number a patient.
@@ -100,12 +134,12 @@ def bootstrap(
         seed: the same seed and data give the same interval.
 
     Returns:
-        `None` where fewer than two patients remain: one patient tells nothing about others.
+        `None` where fewer than `FEWEST_PATIENTS` patients remain, or all have the same ratio; `method_of` says which.
     """
     denominator_P = np.ones_like(numerator_P, dtype=np.float64) if denominator_P is None else denominator_P
     used = denominator_P > 0
     numerator, denominator = numerator_P[used].astype(np.float64), denominator_P[used].astype(np.float64)
-    if len(numerator) < 2:
+    if len(numerator) < FEWEST_PATIENTS or all_equal(numerator / denominator):
         return None
     statistic = _median_of_ratios if median else ratio_of_sums
     for method in ("percentile",) if median else ("BCa", "percentile"):
@@ -157,6 +191,12 @@ def compare(
     difference = difference_P[np.isfinite(difference_P)]
     flipped = np.isnan(np.asarray(baseline_P, dtype=np.float64)) ^ np.isnan(np.asarray(candidate_P, dtype=np.float64))
     interval = bootstrap(difference, confidence=confidence, resamples=resamples, seed=seed)
+    if interval is None and len(difference) >= FEWEST_PATIENTS:  # one value for all: both ends are that value
+        low, high = float(difference.min()), float(difference.max())
+        n_patients = len(difference)
+        interval = Interval(
+            low=low, high=high, confidence=confidence, method=ALL_EQUAL, n_patients=n_patients, resamples=0
+        )
     return PairedComparison(
         n_patients=len(difference),
         n_undefined=len(difference_P) - len(difference),

@@ -6,6 +6,7 @@ from typing import Any
 
 from wcr_med.evaluation.result import SCORE_DEFINITIONS, EvaluationResult, without_nan
 from wcr_med.metrics.averages import DEFINITIONS, Average
+from wcr_med.metrics.uncertainty import method_of
 
 SCHEMA_VERSION = 2
 NOTICE = "For research use only. Not a medical device; not for diagnosis or treatment."
@@ -19,7 +20,8 @@ class Score:
         value: NaN where no patient adds to it.
         low: lower end of the interval, `None` where there is none; `high` likewise the upper.
         n_patients: how many patients it rests on.
-        method: of the interval: "BCa", "percentile", or "none".
+        method: of the interval, as in `wcr_med.metrics.uncertainty.Interval`; where there is none, "none" and why:
+            "none: fewer than 5 patients", "none: all values are equal".
         confidence: level of the interval, 0.95 for 95 %; `None` where there is none.
     """
 
@@ -39,7 +41,7 @@ class Score:
             low=interval.low if interval else None,
             high=interval.high if interval else None,
             n_patients=average.n_patients,
-            method=interval.method if interval else "none",
+            method=method_of(interval, value=average.value, n_patients=average.n_patients),
             confidence=interval.confidence if interval else None,
         )
 

@@ -210,11 +210,7 @@ def _background(document: SummaryDocument) -> str:
 
 
 def _definitions(document: SummaryDocument) -> str:
-    mean = document.pruned.scores["dice_patient"]
-    intervals = ""
-    if mean.confidence is not None:
-        level = _percent(mean.confidence)
-        intervals = f"In brackets: {level} intervals, bootstrap over patients ({mean.method} for the mean). "
+    intervals = _intervals(document)
     return (
         "Dice = 2 tp / (2 tp + fp + fn), equal to F1. Every patient is one volume, scored on the grid of its own "
         "files. Nothing to find and nothing found: no score, counted apart. A false alarm or a missed tumour: Dice 0, "
@@ -222,6 +218,34 @@ def _definitions(document: SummaryDocument) -> str:
         "Surfaces are weighed by area. Distances are in three dimensions and in pixels of the slice; files without a "
         f"spacing count one slice as one pixel. {intervals}Sparsity: share of weights that are exactly zero."
     )
+
+
+def _intervals(document: SummaryDocument) -> str:
+    """Level and method of the intervals in the table of scores, and what has none."""
+    by_method: dict[str, list[str]] = {}
+    levels = set()
+    for label, name, _ in _SCORE_ROWS:
+        for score in (document.dense.scores.get(name), document.pruned.scores.get(name)):
+            if score is not None and score.method != "none" and label not in by_method.setdefault(score.method, []):
+                by_method[score.method].append(label)
+            if score is not None and score.confidence is not None:
+                levels.add(_percent(score.confidence))
+    why = [
+        f"{method.removeprefix('none: ')}: no interval of {_listed(labels)}"
+        for method, labels in by_method.items()
+        if method.startswith("none: ")
+    ]
+    used = [
+        f"{method} for {_listed(labels)}" for method, labels in by_method.items() if not method.startswith("none: ")
+    ]
+    lines = (
+        [f"In brackets: {' and '.join(sorted(levels))} intervals over patients; {'; '.join(used)}. "] if used else []
+    )
+    return "".join([*lines, *(f"{reason[0].upper()}{reason[1:]}. " for reason in why)])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _provenance(document: SummaryDocument) -> str:

@@ -44,19 +44,28 @@ def test_interval_of_a_difference_against_a_plain_loop():
     assert [score.low, score.high] == pytest.approx(np.percentile(differences, [2.5, 97.5]), abs=0.004)
 
 
-def test_nobody_and_one_patient_have_no_interval():
-    for n in (0, 1):
-        score = score_of_pooled(ratio(np.ones(n), np.ones(n)), QUICK)
-        assert (score.low, score.method, score.n_patients) == (None, "none", n)
+def test_fewer_than_five_patients_have_no_interval():
+    for n in range(5):
+        score = score_of_pooled(ratio(np.arange(n), np.ones(n)), QUICK)
+        why = "none: fewer than 5 patients" if n else "none"  # without patients there is no value either
+        assert (score.low, score.method, score.n_patients) == (None, why, n)
+
+
+def test_figures_that_no_patient_moves_have_no_interval():
+    same = ratio(np.array([1.0, 2, 3, 4, 5, 6]), 3 * np.array([1.0, 2, 3, 4, 5, 6]))
+    assert score_of_pooled(same, QUICK).method == "none: all values are equal"
+    first, denominator = terms(5, 9)
+    unchanged = score_of_difference(ratio(first, denominator), ratio(first, denominator), QUICK)
+    assert (unchanged.value, unchanged.low, unchanged.method) == (0, None, "none: all values are equal")
     assert math.isnan(score_of_pooled(ratio(np.ones(3), np.zeros(3)), QUICK).value)
 
 
 def test_a_figure_that_some_resamples_lack_has_a_percentile_interval():
-    # Only one patient in four adds to the denominator; a resample without any has no value.
-    terms_PT = np.array([[1.0, 2, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]])
+    # Two patients in six add to the denominator; a resample without either has no value.
+    terms_PT = np.array([[1.0, 2, 1], [0, 1, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 1]])
     pooled = Pooled(terms_PT=terms_PT, statistic=lambda sums: sums[..., 0] / sums[..., 1])
     score = score_of_pooled(pooled, QUICK)
-    assert (score.method, score.low, score.high) == ("percentile", 0.5, 0.5)
+    assert (score.method, score.low, score.high) == ("percentile", 0.0, 0.5)
 
 
 def test_exchange_of_labels_is_the_test_of_all_arrangements():

@@ -15,7 +15,7 @@ def by_name(dense, pruned):
 
 
 def test_a_network_against_itself():
-    dense = rows_of([Found(shift=1), Found(shift=None), Found(shift=3, false=True), Found(shift=0)])
+    dense = rows_of([Found(shift=1), Found(shift=None), Found(shift=3, false=True), Found(shift=0), Found(shift=2)])
     for metric in paired_metrics(dense, dense, QUICK):
         assert metric.difference.value == 0, metric.name
         assert (metric.p, metric.p_holm, metric.shift, metric.n_flipped) == (1.0, 1.0, "not shown", 0), metric.name

@@ -80,11 +80,24 @@ def test_detection():
     assert found.f1.value == pytest.approx(4 / 7)
     assert found.dice.value == pytest.approx((1 + 0 + 0.75) / 3)
     assert found.false_per_patient.value == pytest.approx(2 / 3)
-    assert found.f1.low is not None
+    assert found.f1.method == "none: fewer than 5 patients"
+
+
+def test_all_lesions_found_is_no_proof_that_all_will_be():
+    found = lesion_detection(shifted(0, 1, 0, 1, 0), QUICK)
+    assert (found.n_detected, found.n_reference, found.sensitivity.value) == (5, 5, 1.0)
+    assert found.sensitivity.low == pytest.approx(0.478, abs=0.001)  # Clopper and Pearson's of 5 of 5
+    assert (found.sensitivity.high, found.precision.high) == (1.0, 1.0)
+    assert found.sensitivity.method == found.precision.method == "Clopper-Pearson, clustered by patient"
+    assert (found.f1.low, found.f1.method) == (None, "none: all values are equal")
+    assert lesion_detection(shifted(0, 1, 0, 1), QUICK).sensitivity.low is None
 
 
 def test_a_network_that_finds_nothing_has_precision_0():
-    assert lesion_detection(shifted(None, None), QUICK).precision.value == 0
+    found = lesion_detection(shifted(*[None] * 6), QUICK)
+    assert (found.precision.value, found.precision.low) == (0, None)
+    assert found.sensitivity.value == found.sensitivity.low == 0
+    assert found.sensitivity.high > 0.4
 
 
 def test_detection_without_lesions():

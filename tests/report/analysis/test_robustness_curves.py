@@ -37,7 +37,7 @@ def test_curves_start_with_the_images_as_they_are():
     assert noise.dice.value == pytest.approx(0.5)
     assert noise.change.value == pytest.approx((-0.2 + 0 - 1) / 3)  # a right "nothing" became a false alarm
     assert noise.to_dense.value == pytest.approx(-0.4)
-    assert noise.change.low <= noise.change.value <= noise.change.high
+    assert noise.change.method == "none: fewer than 5 patients"
 
 
 def test_not_measured():

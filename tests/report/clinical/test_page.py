@@ -168,7 +168,7 @@ def test_numbers_of_the_first_screen_are_those_of_the_analysis(full, made_up):
 def test_one_patient_gets_no_interval_and_no_verdict(pages):
     text = Page(pages["one_patient"].read_text()).reading
     assert "No verdict: too few patients" in text
-    assert "no interval: fewer than two patients" in text
+    assert "no interval can be given: it takes 5 patients with a Dice, and 1 has one." in text
     assert "Non-inferior" not in text.split("Contents")[0]
 
 

@@ -43,7 +43,8 @@ def test_agrees_with_scipy(make_run):
 
 
 def test_a_run_against_its_double(make_run):
-    comparison = compare_runs(make_run("a", A), make_run("b", A))
+    five = A | {"p5": 1, "p6": 2}
+    comparison = compare_runs(make_run("a", five), make_run("b", five))
     assert comparison.paired.mean_difference == 0
     assert comparison.paired.verdict == "non-inferior"
     assert all(entry.shift == "not shown" for entry in comparison.metrics)
@@ -73,8 +74,9 @@ def test_another_reference_mask_is_refused(make_run, options):
 
 
 def test_the_margin_is_that_of_run_a(make_run):
-    worse = dict.fromkeys(A, 0) | {"p1": 1}
-    strict, mild = (make_run("a", dict.fromkeys(A, 0), margin=margin) for margin in (0.01, 0.5))
+    alike = dict.fromkeys([*A, "p5", "p6"], 0)
+    worse = alike | {"p1": 1}
+    strict, mild = (make_run("a", alike, margin=margin) for margin in (0.01, 0.5))
     assert compare_runs(strict, make_run("b", worse)).paired.verdict == "inconclusive"
     comparison = compare_runs(mild, make_run("b", worse))
     assert comparison.paired.verdict == "non-inferior"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wcr_med.evaluation.rows import PatientRow
 from wcr_med.metrics.calibration import N_BINS, CalibrationCounts
-from wcr_med.report.analysis.estimates import Pooled, ratio, score_of_pooled, score_of_ratio
+from wcr_med.report.analysis.estimates import Pooled, ratio, score_of_pooled, score_of_rate
 from wcr_med.report.analysis.network_records import Calibration, CalibrationBin
 from wcr_med.report.analysis.settings import Settings
 
@@ -38,7 +38,7 @@ def calibration_of(rows: Sequence[PatientRow], settings: Settings) -> Calibratio
             high=(k + 1) / N_BINS,
             n_voxels=total.n_K[k],
             mean_probability=total.probability_sum_K[k] / total.n_K[k] if total.n_K[k] else math.nan,
-            observed=score_of_ratio(positive_PK[:, k], n_PK[:, k], settings),
+            observed=score_of_rate(positive_PK[:, k], n_PK[:, k], settings),
         )
         for k in range(N_BINS)
     )

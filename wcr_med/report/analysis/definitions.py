@@ -19,6 +19,9 @@ OWN_DEFINITIONS: Mapping[str, str] = {
     "difference": "pruned - dense on the same patients; where one network rightly predicts nothing and the other raises"
     " a false alarm, the right answer counts as perfect",
     "interval_of_pooled": "bootstrap over patients; both halves of a patient are drawn together",
+    "interval_of_rate": "Clopper and Pearson's exact interval at the effective number of trials, patients being"
+    " clusters (Korn and Graubard 1998); where all patients have the same rate, at one trial a patient or fewer"
+    " (Kish 1965)",
     "p": "Wilcoxon signed-rank of the patients' differences, or for pooled figures a permutation test that exchanges"
     " dense and pruned within patients; two-sided",
     "p_holm": "Holm's adjustment: of metrics over all metrics of the table, of harm over all attributes tested",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from wcr_med.metrics.averages import Terms, mean_terms
-from wcr_med.metrics.uncertainty import Interval, bootstrap, ratio_of_sums
+from wcr_med.metrics.uncertainty import ALL_EQUAL, FEWEST_PATIENTS, Interval, all_equal, method_of, ratio_of_sums
 from wcr_med.report.analysis.settings import Settings
 from wcr_med.report.document import Score
 
@@ -67,16 +67,15 @@ def score_of_ratio(numerator_P: Array, denominator_P: Array, settings: Settings)
     return score_of_terms(Terms(numerator_P=numerator_P, denominator_P=denominator_P), settings)
 
 
+def score_of_rate(events_P: Array, trials_P: Array, settings: Settings) -> Score:
+    """So many of so many, counted: sum over sum with the exact interval; patients without a trial are left out."""
+    events_P, trials_P = (np.asarray(values, dtype=np.float64) for values in (events_P, trials_P))
+    return score_of_terms(Terms(numerator_P=events_P, denominator_P=trials_P, rate=True), settings)
+
+
 def score_of_terms(terms: Terms, settings: Settings) -> Score:
     """The value of an average with its interval."""
-    interval = bootstrap(
-        terms.numerator_P,
-        terms.denominator_P,
-        median=terms.median,
-        confidence=settings.confidence,
-        resamples=settings.resamples,
-        seed=settings.seed,
-    )
+    interval = terms.interval(confidence=settings.confidence, resamples=settings.resamples, seed=settings.seed)
     return make_score(terms.value, interval, terms.n_patients)
 
 
@@ -127,10 +126,15 @@ def bootstrap_sums(terms_PT: Array, statistic: Callable[[Array], Array], setting
     Resamples in which the figure does not exist are left out of the percentile interval.
 
     Returns:
-        `None` with fewer than two patients, or where no resample gives a value.
+        `None` with fewer than `FEWEST_PATIENTS` patients, where leaving out any one patient changes nothing, or where
+        no resample gives a value.
     """
     n_patients = len(terms_PT)
-    if n_patients < 2:
+    if n_patients < FEWEST_PATIENTS:
+        return None
+    with np.errstate(all="ignore"):
+        left_out_P = statistic(terms_PT.sum(axis=0) - terms_PT)
+    if all_equal(left_out_P[np.isfinite(left_out_P)]):
         return None
 
     def of_drawn(index: Array, axis: int = -1) -> Array:
@@ -179,13 +183,16 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def make_score(value: float, interval: Interval | None, n_patients: int) -> Score:
-    """The flat record of a value and its interval."""
+    """The flat record of a value and its interval; ends that are equal because all values are, are no interval."""
+    method = method_of(interval, value=value, n_patients=n_patients)
+    if method == ALL_EQUAL:
+        interval = None
     return Score(
         value=value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         n_patients=n_patients,
-        method=interval.method if interval else "none",
+        method=method,
         confidence=interval.confidence if interval else None,
     )
 

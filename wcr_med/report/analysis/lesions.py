@@ -3,7 +3,9 @@
 Shape suffix: P patients.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,27 @@ import numpy.typing as npt
 
 from wcr_med.evaluation.rows import PatientRow
 from wcr_med.report.analysis.comparison_records import LesionPoint
-from wcr_med.report.analysis.estimates import Pooled, ratio, score_of_mean, score_of_pooled, score_of_ratio
+from wcr_med.report.analysis.estimates import (
+    Pooled,
+    ratio,
+    score_of_mean,
+    score_of_pooled,
+    score_of_rate,
+    score_of_ratio,
+)
 from wcr_med.report.analysis.network_records import LesionDetection
 from wcr_med.report.analysis.settings import Settings
+from wcr_med.report.document import Score
 
 Array = npt.NDArray[Any]
 
 
 def lesion_detection(rows: Sequence[PatientRow], settings: Settings) -> LesionDetection:
-    """Detection over all patients: ratios of sums, intervals over patients. NaN where the ratio does not exist."""
+    """Detection over all patients: ratios of sums, intervals over patients. NaN where the ratio does not exist.
+
+    Sensitivity and precision are rates, with exact intervals (`wcr_med.metrics.rates`).
+    """
+    detected_P, missed_P, _ = _counts(rows)
     n_lesions_P = np.array([len(row.lesions) for row in rows], dtype=np.float64)
     dice_sum_P = np.array([sum(lesion.dice for lesion in row.lesions) for row in rows], dtype=np.float64)
     return LesionDetection(
@@ -28,8 +42,8 @@ def lesion_detection(rows: Sequence[PatientRow], settings: Settings) -> LesionDe
         n_detected=sum(row.detection.detected for row in rows),
         n_predicted=sum(row.n_predicted_lesions for row in rows),
         n_false=sum(row.n_false_lesions for row in rows),
-        sensitivity=score_of_pooled(pooled_sensitivity(rows), settings),
-        precision=score_of_pooled(pooled_precision(rows), settings),
+        sensitivity=score_of_rate(detected_P, detected_P + missed_P, settings),
+        precision=_precision_score(rows, settings),
         f1=score_of_pooled(pooled_f1(rows), settings),
         dice=score_of_ratio(dice_sum_P, n_lesions_P, settings),
         false_per_patient=score_of_mean(np.array([row.n_false_lesions for row in rows], dtype=np.float64), settings),
@@ -69,6 +83,13 @@ def lesion_points(dense: Sequence[PatientRow], pruned: Sequence[PatientRow]) -> 
         for before, after in zip(dense, pruned, strict=True)
         for lesion, same in zip(before.lesions, after.lesions, strict=True)
     )
+
+
+def _precision_score(rows: Sequence[PatientRow], settings: Settings) -> Score:
+    detected_P, _, false_P = _counts(rows)
+    score = score_of_rate(detected_P, detected_P + false_P, settings)
+    # Lesions missed and nothing predicted: 0 by definition, of no trial, so there is nothing to be sure or unsure of.
+    return replace(score, value=pooled_precision(rows).value) if math.isnan(score.value) else score
 
 
 def _counts(rows: Sequence[PatientRow]) -> tuple[Array, Array, Array]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wcr_med.metrics.uncertainty import PairedComparison
+from wcr_med.metrics.uncertainty import FEWEST_PATIENTS, PairedComparison
 from wcr_med.report.analysis.document import Analysis, Comparison, PairedMetric
 from wcr_med.report.analysis.estimates import make_score
 from wcr_med.report.clinical.formats import counted, listed, milliseconds, number, p_value, percent, size, span
@@ -86,7 +86,12 @@ def sure(analysis: Analysis) -> str:
     """What the interval of the headline means."""
     score, level = analysis.pruned.scores["dice_patient"], percent(analysis.statistics.confidence)
     if score.low is None:
-        return f"for lack of patients: an interval needs two with a Dice, and {score.n_patients} has one."
+        have = "has one" if score.n_patients == 1 else "have one"
+        if score.n_patients >= FEWEST_PATIENTS:
+            return f"can be given: all {score.n_patients} patients with a Dice have the same one."
+        return (
+            f"can be given: it takes {FEWEST_PATIENTS} patients with a Dice, and {score.n_patients or 'none'} {have}."
+        )
     undefined = analysis.pruned.n_undefined.get("dice_patient", 0)
     text = f"is the {level} interval of the mean Dice over {counted(score.n_patients, 'patient')} ({score.method})."
     return text + (
