@@ -47,6 +47,27 @@ struct Image {
   std::vector<uint8_t> pixels;
 };
 
+// Programs differ in whether they turn an image by its orientation tag: its mask would lie wrong in one half of them.
+void check_upright(const std::string& path, uint32_t orientation) {
+  if (orientation >= 2 && orientation <= 8)
+    stop(path + ": to be turned before it is shown (orientation tag); save it upright");
+}
+
+// The orientation tag of an EXIF block, 1 where there is none.
+uint32_t orientation_of(const uint8_t* exif, size_t size) {
+  const bool little = size > 0 && exif[0] == 'I';
+  const auto number = [&](size_t start, size_t bytes) {
+    uint32_t value = 0;
+    for (size_t i = 0; i < bytes && start + i < size; ++i)
+      value |= uint32_t(exif[start + i]) << 8 * (little ? i : bytes - 1 - i);
+    return value;
+  };
+  const size_t table = number(4, 4);
+  for (size_t entry = 0, count = number(table, 2); entry < count; ++entry)
+    if (number(table + 2 + 12 * entry, 2) == 274) return number(table + 10 + 12 * entry, 2);
+  return 1;
+}
+
 Image read_png(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "rb");
   if (file == nullptr) stop(path + ": cannot be opened");
@@ -62,6 +83,10 @@ Image read_png(const std::string& path) {
   std::vector<png_bytep> lines;
   for (int64_t row = 0; row < image.rows; ++row) lines.push_back(image.pixels.data() + row * image.columns * 3);
   png_read_image(png, lines.data());
+  png_read_end(png, info);  // the EXIF block may stand after the pixels
+  png_uint_32 exif_size = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(png, info, &exif_size, &exif)) check_upright(path, orientation_of(exif, exif_size));
   png_destroy_read_struct(&png, &info, nullptr);
   std::fclose(file);
   return image;
@@ -72,7 +97,7 @@ Image read_tiff(const std::string& path) {
   TIFF* tiff = TIFFOpen(path.c_str(), "r");
   if (tiff == nullptr) stop(path + ": not a TIFF file");
   uint32_t rows = 0, columns = 0;
-  uint16_t bits = 1, samples = 1, planes = PLANARCONFIG_CONTIG;
+  uint16_t bits = 1, samples = 1, planes = PLANARCONFIG_CONTIG, orientation = 1;
   TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &rows);
   TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &columns);
   TIFFGetFieldDefaulted(tiff, TIFFTAG_BITSPERSAMPLE, &bits);
@@ -80,6 +105,8 @@ Image read_tiff(const std::string& path) {
   TIFFGetFieldDefaulted(tiff, TIFFTAG_PLANARCONFIG, &planes);
   if (bits != 8 || samples != 3 || planes != PLANARCONFIG_CONTIG || TIFFIsTiled(tiff))
     stop(path + ": not an 8-bit RGB image of whole rows");
+  TIFFGetFieldDefaulted(tiff, TIFFTAG_ORIENTATION, &orientation);
+  check_upright(path, orientation);
   Image image{rows, columns, std::vector<uint8_t>(size_t(rows) * columns * 3)};
   for (uint32_t row = 0; row < rows; ++row)
     if (TIFFReadScanline(tiff, image.pixels.data() + size_t(row) * columns * 3, row) < 0) stop(path + ": damaged");

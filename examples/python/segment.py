@@ -72,6 +72,10 @@ def read_slice(path):
         bits = set(image.tag_v2[258]) if image.format == "TIFF" else {path.read_bytes()[24]}
         if image.mode != "RGB" or bits != {8}:
             sys.exit(f"{path}: not an 8-bit RGB image")
+        if image.format == "PNG":
+            image.load()  # what says how to turn it may stand after the pixels
+        if image.getexif().get(274, 1) in range(2, 9):
+            sys.exit(f"{path}: to be turned before it is shown (orientation tag); save it upright")
         return np.asarray(image)
 
 

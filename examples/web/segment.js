@@ -35,14 +35,36 @@ export async function readSlice(file, UTIF) {
 function readTiff(name, content, UTIF) {
   const [image] = UTIF.decode(content);
   if (String(image?.t258) !== "8,8,8" || (image.t284 ?? [1])[0] !== 1) throw Error(`${name}: not an 8-bit RGB image`);
+  checkUpright(name, image.t274?.[0]);
   UTIF.decodeImage(content, image);
   const { width: columns, height: rows } = image;
   return { name, rows, columns, pixels: image.data.subarray(0, rows * columns * 3) };
 }
 
+/** Programs differ in whether they turn an image by its orientation tag: its mask would lie wrong in one half of them. */
+function checkUpright(name, orientation) {
+  if (orientation >= 2 && orientation <= 8)
+    throw Error(`${name}: to be turned before it is shown (orientation tag); save it upright`);
+}
+
+/** The orientation tag of a PNG's EXIF block; undefined where there is none. */
+export function orientationOf(content) {
+  const view = new DataView(content);
+  for (let start = 8, size; start + 12 <= content.byteLength; start += size + 12) {
+    size = view.getUint32(start);
+    if (view.getUint32(start + 4) !== 0x65584966) continue; // eXIf
+    const exif = new DataView(content, start + 8, Math.min(size, content.byteLength - start - 8));
+    const little = exif.getUint8(0) === 0x49;
+    const table = exif.getUint32(4, little);
+    for (let entry = table + 2, left = exif.getUint16(table, little); left > 0; entry += 12, left--)
+      if (exif.getUint16(entry, little) === 274) return exif.getUint16(entry + 8, little);
+  }
+}
+
 async function readPng(file, content) {
   const [depth, kind] = new Uint8Array(content, 24, 2);
   if (depth !== 8 || kind !== 2) throw Error(`${file.name}: not an 8-bit RGB image`);
+  checkUpright(file.name, orientationOf(content));
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
   const { width: columns, height: rows } = bitmap;
   const context = new OffscreenCanvas(columns, rows).getContext("2d", { willReadFrequently: true });

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from wcr_med.files import atomic_path
+from wcr_med.volumes.image_files import check_upright, check_whole, odd_kind
 from wcr_med.volumes.names import IMAGE_SUFFIXES, own_name
 from wcr_med.volumes.scratch import allocate
 from wcr_med.volumes.volume import MAX_VOXELS, Array, FileError, Volume
@@ -20,19 +21,22 @@ _FORMATS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG"}
 _MAX_PIXELS = 8192 * 8192  # checked before a pixel is decoded: a small file can claim a huge image
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL = 258, 277  # TIFF tags
 _SAMPLES = {"L": 1, "RGB": 3}
-_REMEDIES = {
-    "L": "a grey image of one channel; save the three sequences as red, green and blue",
-    "LA": "a grey image with transparency; save the three sequences as red, green and blue, without transparency",
-    "RGB": "an RGB image; save it as grey",
-    "RGBA": "an RGB image with transparency (RGBA); save it without transparency",
-    "RGBX": "an RGB image with a fourth channel; save the three that the network takes",
-    "P": "a palette image; save it as RGB",
-    "PA": "a palette image; save it as RGB",
-    "1": "a 1-bit image; save it with 8 bits a channel",
-    "CMYK": "a CMYK image; save it as RGB",
-    "F": "floating-point pixels; scale to 0 to 255 and save 8 bits a channel, or use NIfTI, which keeps them",
-    "I": "32-bit pixels; scale to 0 to 255 and save 8 bits a channel, or use NIfTI, which keeps them",
+_KEPT_BY_NIFTI = "scale to 0 to 255 and save 8 bits a channel, or use NIfTI, which keeps them"
+_KINDS = {  # by Pillow's mode: what it is, and the remedy of an image
+    "L": ("a grey image of one channel", "save the three sequences as red, green and blue"),
+    "LA": ("a grey image with transparency", "save the three sequences as red, green and blue, without transparency"),
+    "RGB": ("an RGB image", "save it with 8 bits a channel"),
+    "RGBA": ("an RGB image with transparency (RGBA)", "save it without transparency"),
+    "RGBX": ("an RGB image with a fourth channel", "save the three that the network takes"),
+    "P": ("a palette image", "save it as RGB"),
+    "PA": ("a palette image", "save it as RGB"),
+    "1": ("a 1-bit image", "save it with 8 bits a channel"),
+    "CMYK": ("a CMYK image", "save it as RGB"),
+    "F": ("floating-point pixels", _KEPT_BY_NIFTI),
+    "I": ("32-bit pixels", _KEPT_BY_NIFTI),
+    "pixels that JPEG changed": ("pixels that JPEG changed", "save the scan again, compressed by LZW, Deflate or not"),
 }
+_REMEDY_OF_MASKS = "save it as 8-bit grey of 0 and 255"
 
 
 def read_rgb(path: Path) -> Array:
@@ -164,7 +168,11 @@ def _read(path: Path, *, mode: str, expected: str) -> Array:
             warnings.filterwarnings("ignore", module=r"PIL\.")
             with Image.open(path, formats=("TIFF", "PNG")) as image:
                 _check_header(path, image, mode=mode, expected=expected)
+                if isinstance(image, TiffImagePlugin.TiffImageFile):
+                    check_upright(path, image)  # loading its pixels would turn them, and drop the tag
+                check_whole(path, image)
                 pixels: Array = np.array(image)
+                check_upright(path, image)  # a PNG may tell it after its pixels
                 return pixels
     except FileError:
         raise
@@ -185,8 +193,9 @@ def _check_header(path: Path, image: ImageFile.ImageFile, *, mode: str, expected
         raise _too_large(path)
     found = _pixel_kind(image)
     if found != mode:
-        remedy = _REMEDIES.get(found, f"{found}; save it with 8 bits a channel")
-        raise FileError(path, "wrong-type", f"expected {expected}, found {remedy}")
+        kind, remedy = _KINDS.get(found, (found, "save it with 8 bits a channel"))
+        remedy = _REMEDY_OF_MASKS if mode == "L" else remedy
+        raise FileError(path, "wrong-type", f"expected {expected}, found {kind}; {remedy}")
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise FileError(
@@ -206,6 +215,8 @@ def _pixel_kind(image: ImageFile.ImageFile) -> str:
         return "16-bit pixels" if image.mode.startswith("I;16") else image.mode
     if bits > 8:
         return f"{bits}-bit {image.mode}"
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and (kind := odd_kind(image)):
+        return kind
     return image.mode if samples == _SAMPLES[image.mode] else "RGBX"
 
 
