@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 
 import pytest
 from torch import nn
 
 from tests.exported import SIZE, small_artefact
+from wcr_med.config import CardConfig, load_config
 from wcr_med.errors import UserError
-from wcr_med.export.metadata import build_metadata, without_patients
+from wcr_med.export.metadata import build_metadata, licence_of, without_patients
+from wcr_med.model_metadata import LICENCE_NOTE, ModelMetadata
 from wcr_med.models import sparsity
 
 
@@ -65,3 +68,27 @@ def test_what_counts_as_naming(text: str, *, stays: bool) -> None:
 def test_without_patients_nothing_changes() -> None:
     document = {"a": [1, "x", None, {"b": 2.5}]}
     assert without_patients(document, []) == document
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        ({}, LICENCE_NOTE),
+        ({"licence": "CC BY 4.0"}, "CC BY 4.0."),
+        ({"data_licence": " CC BY-NC-SA 4.0. "}, f"{LICENCE_NOTE} Training images: CC BY-NC-SA 4.0."),
+        ({"licence": "As the\nimages", "data_licence": "CC0"}, "As the images. Training images: CC0."),
+    ],
+)
+def test_the_licence_is_what_the_card_states(network: nn.Module, stated: dict[str, str], expected: str) -> None:
+    licence = licence_of(CardConfig(**stated))
+    assert licence == expected
+    metadata = build_metadata(network, small_artefact(), licence=licence)
+    assert ModelMetadata.from_json(metadata.to_json(), source="the test").licence == expected
+
+
+@pytest.mark.parametrize("recipe", ["lgg", "lgg_small"])
+def test_networks_of_the_recipes_name_the_licence_of_their_images(recipe: str) -> None:
+    card = load_config(Path("configs") / f"{recipe}.yaml").card
+    assert "CC BY-NC-SA 4.0" in licence_of(card)
+    assert card.model_name
+    assert card.developers

@@ -6,6 +6,7 @@ from wcr_med.export.channels import remove_dead_channels
 from wcr_med.export.export import BuiltGraph, ExportResult, build_graph, export_model
 from wcr_med.export.graph import to_onnx
 from wcr_med.export.measure import MeasuredExport, measure_export
+from wcr_med.export.metadata import licence_of
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.quantised import QuantisedResult, export_quantised
@@ -31,6 +32,7 @@ __all__ = [
     "export_model",
     "export_quantised",
     "fold_batch_norm",
+    "licence_of",
     "measure_export",
     "open_session",
     "parity",

@@ -19,7 +19,7 @@ from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.storage import Storage, Stored, TensorStorage, Values, store
 from wcr_med.files import atomic_path, sha256_of_file
-from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
+from wcr_med.model_metadata import LICENCE_NOTE, METADATA_KEY, ModelMetadata
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.volumes import Volume
 
@@ -148,6 +148,7 @@ def export_model(
     parity_volumes: Iterable[Volume],
     out_path: Path,
     channel_files: Sequence[str] | None = None,
+    licence: str = LICENCE_NOTE,
 ) -> ExportResult:
     """Write a network as one ONNX file, once it has been shown to answer as PyTorch does.
 
@@ -162,12 +163,13 @@ def export_model(
         parity_volumes: patients to compare on, best those of the test set; read one at a time, no more than needed.
         out_path: the file to write; an older one stays if anything fails.
         channel_files: for NIfTI with one file a channel: a file pattern for each, in the network's order.
+        licence: of the weights, for the file's metadata.
 
     Raises:
         UserError: no threshold, no volumes, a network that the runtime would refuse, a difference beyond a tolerance, a
             full disk. Nothing is left behind.
     """
-    metadata = build_metadata(model, artefact, channel_files=channel_files)
+    metadata = build_metadata(model, artefact, channel_files=channel_files, licence=licence)
     settings = metadata.preprocess
     built = build_graph(
         model,

@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact
+from wcr_med.config import CardConfig
 from wcr_med.errors import UserError
-from wcr_med.model_metadata import ModelMetadata
+from wcr_med.model_metadata import LICENCE_NOTE, ModelMetadata
 from wcr_med.models import sparsity
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.provenance import provenance
@@ -17,7 +18,11 @@ _SHORT = 4  # identifiers below this length are common words or numbers: only a 
 
 
 def build_metadata(
-    model: nn.Module, artefact: ModelArtefact, *, channel_files: Sequence[str] | None = None
+    model: nn.Module,
+    artefact: ModelArtefact,
+    *,
+    channel_files: Sequence[str] | None = None,
+    licence: str = LICENCE_NOTE,
 ) -> ModelMetadata:
     """What the file of `model` says about itself.
 
@@ -28,6 +33,7 @@ def build_metadata(
         model: the network as trained, before batch norm is folded; its zeros are counted.
         artefact: what is known about it.
         channel_files: for NIfTI with one file a channel: a file pattern for each, in the network's order.
+        licence: of the weights, for the reader; see `licence_of`.
 
     Raises:
         UserError: no operating threshold was chosen.
@@ -48,7 +54,19 @@ def build_metadata(
         channel_files=tuple(channel_files) if channel_files is not None else None,
         channels=artefact.channels,
         image_statistics=artefact.image_statistics,
+        licence=licence,
     )
+
+
+def licence_of(card: CardConfig) -> str:
+    """The licence that a model file names: what `card.licence` and `card.data_licence` state, on one line.
+
+    Returns:
+        The general note where neither is stated.
+    """
+    weights, images = (" ".join((text or "").split()).rstrip(".") for text in (card.licence, card.data_licence))
+    first = f"{weights}." if weights else LICENCE_NOTE
+    return f"{first} Training images: {images}." if images else first
 
 
 def without_patients(document: Any, patients: Iterable[str]) -> Any:

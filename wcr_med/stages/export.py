@@ -8,6 +8,7 @@ from wcr_med.export import (
     export_accelerated,
     export_model,
     export_quantised,
+    licence_of,
     require_accelerator,
     standalone_of,
 )
@@ -43,6 +44,7 @@ def export_stage(workspace: Workspace, name: str = DENSE, *, standalone: bool = 
         f"export-{name}",
         key={
             "export": workspace.config.export.model_dump(mode="json"),
+            "licence": licence_of(workspace.config.card),
             "split": patients.split.hash,
             "data": patients.data_hash,
         },
@@ -134,6 +136,7 @@ def _quantised(workspace: Workspace, patients: Patients, name: str, portable: Pa
             parity_volumes=lambda: map(load_volume, patients.of(patients.split.test)),
             out_path=target,
             channel_files=_channel_files(workspace),
+            licence=licence_of(workspace.config.card),
         )
         write_json(manifest_path(target), result.to_dict())
 
@@ -141,6 +144,7 @@ def _quantised(workspace: Workspace, patients: Patients, name: str, portable: Pa
         f"int8-{name}",
         key={
             "export": config.model_dump(mode="json"),
+            "licence": licence_of(workspace.config.card),
             "calibration": [entry.patient_id for entry in learned],
             "split": patients.split.hash,
             "data": patients.data_hash,
@@ -174,6 +178,7 @@ def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -
         parity_volumes=map(load_volume, entries),
         out_path=target,
         channel_files=_channel_files(workspace),
+        licence=licence_of(workspace.config.card),
     )
     manifest = result.to_dict()
     fast = accelerated_path(target)

@@ -21,6 +21,7 @@ from wcr_med.export.quantised.calibration import calibration_feeds
 from wcr_med.export.quantised.graph import computing_nodes, named_nodes, quantise
 from wcr_med.export.storage import Storage, TensorStorage, store
 from wcr_med.files import atomic_path, sha256_of_file
+from wcr_med.model_metadata import LICENCE_NOTE
 from wcr_med.volumes import Volume
 
 _LOG = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ def export_quantised(
     parity_volumes: Callable[[], Iterable[Volume]],
     out_path: Path,
     channel_files: Sequence[str] | None = None,
+    licence: str = LICENCE_NOTE,
 ) -> QuantisedResult:
     """Write a network that computes in INT8, once it has been shown to find what the portable file finds.
 
@@ -89,12 +91,13 @@ def export_quantised(
         parity_volumes: gives the patients to compare on, best those of the test set; called once an attempt.
         out_path: the file to write; an older one stays if anything fails.
         channel_files: see `export_model`.
+        licence: see `export_model`.
 
     Raises:
         UserError: no threshold, no volumes, a network that the runtime would refuse, a difference beyond a tolerance
             however much stays in float32, a full disk. Nothing is left behind.
     """
-    metadata = build_metadata(model, artefact, channel_files=channel_files)
+    metadata = build_metadata(model, artefact, channel_files=channel_files, licence=licence)
     settings = metadata.preprocess
     built = build_graph(
         model,
