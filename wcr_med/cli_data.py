@@ -37,21 +37,20 @@ def check(
 ) -> None:
     """Audit a folder of images before anything is trained on it: a table, JSON, and exit code 1 if it has errors.
 
-    Give a kaggle_3m folder, or --config for any layout (its data section is used).
+    Give a kaggle_3m folder, or --config for any layout: its data section, and the number of channels of its model.
     """
     from wcr_med.config import DataConfig, load_config
     from wcr_med.data.audit import audit
     from wcr_med.files import write_json
 
     if config is not None:
-        data = load_config(
-            config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])]
-        ).data
+        loaded = load_config(config, [*(assignments or ()), *([f"data.root={json.dumps(str(root))}"] if root else [])])
+        data, in_channels = loaded.data, loaded.model.in_channels
     elif root is not None:
-        data = DataConfig(root=root)
+        data, in_channels = DataConfig(root=root), None
     else:
         raise UserError("data check: give a folder, or --config")
-    report = audit(data, progress=True)
+    report = audit(data, progress=True, in_channels=in_channels)
     say(report.table())
     if json_path is not None:
         write_json(json_path, report.to_dict())

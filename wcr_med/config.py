@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from wcr_med.channel_names import KAGGLE_CHANNELS, checked_names, names_of_patterns
 from wcr_med.documents import check_document, read_document
+from wcr_med.volumes.labels import LabelValues
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,7 +44,20 @@ class NiftiConfig(Section):
         min_length=1,
         description="Name of each channel and its file pattern, in the network's order; or one pattern of a 4D file",
     )
-    label: str = Field("*_seg.nii.gz", description="Pattern of the label file; every voxel above zero is lesion")
+    label: str = Field("*_seg.nii.gz", description="Pattern of the label file")
+    lesion_values: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="Label values that are lesion, such as [1, 2, 4]; null: 1 or 255, where a label holds one of them."
+        " A label with a value that is named nowhere is refused",
+    )
+    background_values: tuple[int, ...] = Field((0,), min_length=1, description="Label values that are no lesion")
+
+    @model_validator(mode="after")
+    def _no_value_is_both(self) -> Self:
+        if both := sorted(set(self.lesion_values or ()) & set(self.background_values)):
+            raise ValueError(f"{both[0]} is in lesion_values and in background_values: keep it in one")
+        return self
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -57,6 +71,11 @@ class NiftiConfig(Section):
     def _names_tell_channels_apart(cls, value: dict[str, str]) -> dict[str, str]:
         checked_names(list(value))
         return value
+
+    @property
+    def labels(self) -> LabelValues:
+        """What the values of a label file mean."""
+        return LabelValues(lesion=self.lesion_values, background=self.background_values)
 
     @property
     def patterns(self) -> tuple[str, ...]:

@@ -190,7 +190,7 @@ def sha256_of_file(path: Path) -> str:
 def sha256_of_json(document: Any) -> str:
     """The SHA-256 of a document's canonical JSON (sorted keys, no spaces), as 64 hexadecimal digits."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _is_unicode(text: str) -> bool:

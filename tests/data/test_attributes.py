@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from wcr_med.config import DataConfig
-from wcr_med.data.attributes import find_missing_sequences, read_attributes, read_clinical
+from wcr_med.data.attributes import find_missing_sequences, read_attributes
+from wcr_med.data.clinical import read_clinical
 from wcr_med.data.index import index_patients
 from wcr_med.data.sequences import ChannelContent, missing_sequences
 from wcr_med.errors import UserError
@@ -136,3 +137,50 @@ def test_the_real_data(lgg_root):
     assert set(clinical) <= {entry.patient_id for entry in entries}
     lacking = [find_missing_sequences(entry) for entry in entries[:12]]
     assert all(set(names) <= {"pre-contrast", "post-contrast"} for names in lacking)
+
+
+ROWS = [("a", "1", "50"), ("b", "2", "61")]
+EXPECTED = {"a": {"gender": "1", "age": "50"}, "b": {"gender": "2", "age": "61"}}
+
+
+def joined(separator, *rows):
+    return "\n".join(separator.join(row) for row in rows) + "\n"
+
+
+HEAD = ("Patient", "gender", "age")
+DIALECTS = {
+    "comma": joined(",", HEAD, *ROWS),
+    "semicolon": joined(";", HEAD, *ROWS),
+    "decimal commas": joined(";", HEAD, ("a", "1", "50"), ("b", "2", "61"), ("z", "1,5", "7,25")),
+    "tab": joined("\t", HEAD, *ROWS),
+    "bar": joined("|", HEAD, *ROWS),
+    "hint": "sep=;\n" + joined(";", HEAD, *ROWS),
+    "comments": "# exported 2024-05-01, by hand\n" + joined(",", HEAD, ROWS[0]) + "# the rest\n" + joined(",", ROWS[1]),
+    "title": "Clinical data of the study\n\n" + joined(",", HEAD, *ROWS),
+    "index": joined(",", ("", *HEAD), *((str(n), *row) for n, row in enumerate(ROWS))),
+    "pandas twice": joined(",", ("Unnamed: 0", *HEAD), *((str(n), *row) for n, row in enumerate(ROWS))),
+    "nameless ids": joined(",", ("", *HEAD[1:]), *ROWS),
+    "blanks": joined(" , ", HEAD, *ROWS).replace("\n", "  \n"),
+    "quotes": joined(",", *(tuple(f'"{cell} "' for cell in row) for row in (HEAD, *ROWS))),
+    "windows": joined(",", HEAD, *ROWS).replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects(tmp_path, caplog, dialect, encoding):
+    path = tmp_path / "data.csv"
+    path.write_bytes(DIALECTS[dialect].encode(encoding))
+    with caplog.at_level(logging.INFO):
+        assert read_clinical(path, ["a", "b"]) == EXPECTED
+    assert "columns: gender, age" in caplog.text
+    named = "a nameless column of patients" if dialect == "nameless ids" else "column of patients 'Patient'"
+    assert named in caplog.text
+    assert "Unnamed" not in caplog.text
+    left_out = {
+        "comments": "left out: 2 comment lines",
+        "title": "left out: title 'Clinical data of the study'",
+        "index": "left out: column 1 without a name",
+        "pandas twice": "left out: column 1 without a name",
+    }.get(dialect)
+    assert (left_out or "columns: gender, age\n") in caplog.text

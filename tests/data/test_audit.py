@@ -1,6 +1,7 @@
 """The audit finds every fault that was put there, none that was not, and goes on after each."""
 
 import json
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -8,9 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wcr_med.config import DataConfig
+from wcr_med.config import DataConfig, NiftiConfig
 from wcr_med.data.audit import AuditReport, Finding, audit
+from wcr_med.data.cache import _key
+from wcr_med.data.content import content_hash
+from wcr_med.data.index import index_folder, index_patients, load_volume
 from wcr_med.errors import UserError
+from wcr_med.files import write_json
+from wcr_med.preprocess import PreprocessSettings
 
 N_SLICES, SIDE = 6, 8
 
@@ -236,7 +242,7 @@ def add_nifti(root: Path, name: str, *, seed: int) -> Path:
         values = rng.integers(0, 999, (4, 5, 6)).astype(np.int16)
         nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{name}_{suffix}.nii.gz")
     label = np.zeros((4, 5, 6), dtype=np.uint8)
-    label[1, 1, 2:4] = 3
+    label[1, 1, 2:4] = 1
     nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"{name}_seg.nii.gz")
     return folder
 
@@ -291,3 +297,135 @@ def test_the_real_data_has_no_faults(lgg_root: Path) -> None:
     report = check(lgg_root)
     assert report.ok, report.table()
     assert {finding.code for finding in report.findings} <= {"copied-sequence"}
+
+
+def test_what_masks_hold_is_told(root: Path) -> None:
+    path = root / "TCGA_DU_0002_20000101" / "TCGA_DU_0002_20000101_3_mask.tif"
+    save(path, np.array([[0, 1, 255]] * SIDE, dtype=np.uint8).repeat(3, axis=1)[:, :SIDE])
+    report = check(root)
+    values = [(entry["value"], entry["n_patients"], entry["becomes"]) for entry in report.to_dict()["mask_values"]]
+    assert values == [(0, 3, "background"), (1, 1, "refused"), (255, 3, "lesion")]
+    assert "mask value 1 in 1 patient: refused" in report.table()
+    assert only(report).code == "mask-values"
+
+
+@pytest.mark.parametrize("how", ["inverted", "everywhere", "outside"])
+def test_masks_that_cannot_be(tmp_path: Path, how: str) -> None:
+    """A bright disc of noise in a black frame, which is its head."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:40, :40]
+    head = (rows - 20) ** 2 + (columns - 20) ** 2 < 14**2
+    lesion = (rows - 20) ** 2 + (columns - 15) ** 2 < 4**2
+    wrong = {"inverted": ~lesion, "everywhere": rows >= 0, "outside": (rows < 5) & (columns < 5)}[how]
+    for name, mask in (("TCGA_CS_0001_20000101", lesion), ("TCGA_CS_0002_20000101", wrong)):
+        (tmp_path / name).mkdir()
+        for number in (1, 2):
+            image = rng.integers(60, 200, (40, 40, 3)) * head[..., None]
+            save(tmp_path / name / f"{name}_{number}.tif", image.astype(np.uint8))
+            save(tmp_path / name / f"{name}_{number}_mask.tif", np.where(mask, 255, 0).astype(np.uint8))
+    findings = check(tmp_path).findings
+    assert {finding.severity for finding in findings} == {"warning"}
+    assert {finding.patient_id for finding in findings} == {"TCGA_CS_0002"}
+    said = {finding.code: finding.message for finding in findings}
+    if how == "outside":
+        assert list(said) == ["mask-outside-head"]
+        assert said["mask-outside-head"].startswith("100 % of the mask lies outside the head")
+    else:
+        assert "mask-everywhere" in said
+        covered = {"inverted": 97, "everywhere": 100}[how]
+        assert f"of the head and covers {covered} % of the slices" in said["mask-everywhere"]
+        assert "mask-outside-head" in said
+
+
+def test_labels_of_several_values_are_a_choice(tmp_path: Path) -> None:
+    for seed, name in enumerate("abc"):
+        folder = add_nifti(tmp_path, name, seed=seed)
+        label = np.zeros((4, 5, 6), dtype=np.uint8)
+        label[1, 1, :4] = (1, 2, 2, 4) if name != "c" else 1
+        nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"{name}_seg.nii.gz")
+    report = check_nifti(tmp_path)
+    assert [(finding.severity, finding.code, finding.patient_id) for finding in report.findings] == [
+        ("error", "mask-values", "a"),
+        ("error", "mask-values", "b"),
+    ]
+    message = report.findings[0].message
+    assert "label values 0, 1, 2, 4, of which 2, 4 are not named; set data.nifti.lesion_values" in message
+    assert [(entry.value, entry.n_patients, entry.becomes) for entry in report.mask_values] == [
+        (0, 3, "background"), (1, 3, "lesion"), (2, 2, "refused"), (4, 2, "refused"),
+    ]  # fmt: skip
+    assert report.patients[0].n_slices == 6, "the images are looked at all the same"
+    config = DataConfig(
+        root=tmp_path, format="nifti", nifti=NiftiConfig(lesion_values=(1, 4), background_values=(0, 2))
+    )
+    report = audit(config, progress=False)
+    assert report.findings == ()
+    assert [patient.n_tumour_voxels for patient in report.patients] == [2, 2, 4]
+    assert {entry.value: entry.becomes for entry in report.mask_values}[2] == "background"
+    volume = load_volume(index_patients(config)[0])
+    assert volume.mask_SHW is not None
+    assert volume.mask_SHW.sum() == 2
+    with pytest.raises(ValueError, match="4 is in lesion_values and in background_values"):
+        NiftiConfig(lesion_values=(4,), background_values=(0, 4))
+
+
+def test_the_choice_is_part_of_what_is_prepared(tmp_path: Path) -> None:
+    add_nifti(tmp_path, "a", seed=0)
+    plain = DataConfig(root=tmp_path, format="nifti")
+    chosen = DataConfig(root=tmp_path, format="nifti", nifti=NiftiConfig(lesion_values=(2,), background_values=(0, 1)))
+    entries = [index_patients(config) for config in (plain, chosen)]
+    assert content_hash(entries[0]) != content_hash(entries[1])
+    keys = [_key(found, PreprocessSettings()) for found in entries]
+    assert keys[0] != keys[1]
+
+
+def test_channels_are_those_of_the_network(root: Path) -> None:
+    report = audit(DataConfig(root=root), progress=False, in_channels=4)
+    finding = only(report)
+    assert (finding.severity, finding.code) == ("error", "wrong-channels")
+    assert finding.message.startswith("3 channels (and 2 more patients), but model.in_channels is 4; set")
+    assert audit(DataConfig(root=root), progress=False, in_channels=3).ok
+
+
+def test_the_clinical_table_is_told(root: Path) -> None:
+    table = "# by hand\n;id;sex\n0;TCGA_CS_0001 ;f\n1;TCGA_DU_0002;m\n"
+    (root / "data.csv").write_text(table, encoding="utf-8")
+    report = check(root)
+    assert report.to_dict()["clinical"] == {
+        "n_patients": 2,
+        "separator": "semicolon",
+        "id_column": "id",
+        "columns": ["sex"],
+        "left_out": ["1 comment line", "column 1 without a name"],
+    }
+    assert [(finding.severity, finding.file, finding.code) for finding in report.findings] == [
+        ("warning", "data.csv", "no-clinical-line"),
+        ("note", "data.csv", "left-out"),
+        ("note", "data.csv", "left-out"),
+    ]
+    assert "data.csv, 2 patients: column of patients 'id', separator semicolon, columns: sex" in report.table()
+    for content, code in ((b"a,b\nx,1\n", "no-clinical-line"), (b'id,x\na,"1\n', "bad-table")):
+        (root / "data.csv").write_bytes(content)
+        assert code in {finding.code for finding in check(root).findings}
+
+
+def test_names_that_cannot_be_written(root: Path) -> None:
+    odd, long = os.fsdecode(b"p\xff"), "n" * 245
+    for seed, name in enumerate((odd, long)):
+        (root / name).mkdir()
+        save(
+            root / name / "s_1.tif", np.random.default_rng(50 + seed).integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+        )
+        save(root / name / "s_1_mask.tif", np.eye(SIDE, dtype=np.uint8) * 255)
+    report = check(root)
+    assert {(finding.code, finding.patient_id) for finding in report.findings} == {
+        ("bad-name", odd),
+        ("bad-name", long),
+    }
+    assert len(report.patients) == 5
+    assert all(patient.n_slices for patient in report.patients), "the others are looked at, these too"
+    write_json(root / "audit.json", report.to_dict())
+    assert json.loads((root / "audit.json").read_text(encoding="utf-8")) == report.to_dict()
+    assert "p\\udcff" in report.table()
+    for name in (odd, long):
+        with pytest.raises(UserError, match="its name"):
+            index_folder(root / name, DataConfig(root=root))

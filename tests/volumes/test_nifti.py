@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from wcr_med.errors import UserError
 from wcr_med.volumes import FileError, Volume
 from wcr_med.volumes.images import read_images
+from wcr_med.volumes.labels import LabelValues
 from wcr_med.volumes.nifti import NiftiResult, diagonal_geometry, read_nifti, write_nifti
 
 SHAPE = (3, 4, 5)
@@ -172,7 +173,7 @@ def test_channels_and_label(tmp_path: Path) -> None:
     first = save(tmp_path / "t1.nii.gz", numbered(), affine)
     second = save(tmp_path / "flair.nii.gz", numbered(dtype=np.uint8) + np.uint8(100), affine)
     label = save(tmp_path / "seg.nii.gz", (numbered() % 5).astype(np.uint8), affine)
-    volume = read_nifti([first, second], label, patient_id="p")
+    volume = read_nifti([first, second], label, patient_id="p", labels=LabelValues(lesion=(1, 2, 3, 4)))
     assert volume.patient_id == "p"
     assert volume.image_SHWC.dtype == np.int16
     np.testing.assert_array_equal(volume.image_SHWC[..., 1], volume.image_SHWC[..., 0] + 100)
@@ -351,7 +352,7 @@ def test_grids_that_differ(tmp_path: Path) -> None:
 def test_a_label_with_fractions(tmp_path: Path) -> None:
     image = save(tmp_path / "a.nii", numbered(), np.eye(4))
     whole = save(tmp_path / "l.nii", (numbered() % 3).astype(np.float32), np.eye(4))
-    assert read_nifti([image], whole, patient_id="p").mask_SHW is not None
+    assert read_nifti([image], whole, patient_id="p", labels=LabelValues(lesion=(1, 2))).mask_SHW is not None
     fractions = save(tmp_path / "f.nii", (numbered() / 60).astype(np.float32), np.eye(4))
     refuse(lambda: read_nifti([image], fractions, patient_id="p"), fractions, "mask-values")
 

@@ -1,20 +1,15 @@
 """What is known of a patient beside the images: institution, missing sequences, clinical codes."""
 
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wcr_med.data.clinical import read_clinical
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.data.sequences import ChannelContent, missing_sequences
-from wcr_med.errors import UserError
 from wcr_med.volumes import Array
 from wcr_med.volumes.images import read_rgb
 from wcr_med.volumes.kaggle import list_slices
-
-_LOG = logging.getLogger(__name__)
-_SHOWN = 5  # patients named in a warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,49 +52,6 @@ def read_attributes(entries: Sequence[PatientEntry], root: Path) -> dict[str, Pa
         )
         for entry in entries
     }
-
-
-def read_clinical(path: Path, patient_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The codes of data.csv, by patient id and column.
-
-    The column of patient ids is the first that holds one of `patient_ids`. Every other column is kept as the text that
-    stands there; empty fields are left out, and so are lines of patients that were not asked for.
-
-    Returns:
-        Nothing where the file does not exist, or holds none of the patients (a warning says so).
-
-    Raises:
-        UserError: the file cannot be read, or a patient stands in two lines.
-    """
-    if not path.is_file():
-        return {}
-    import pandas as pd  # here, because training and export do without it
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the last column's name
-            table = pd.read_csv(path, dtype=str, skipinitialspace=True, index_col=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a readable table ({reason}); mend it, or move it away") from None
-    wanted = set(patient_ids)
-    columns = [name for name in table.columns if table[name].isin(wanted).any()]
-    if not columns:
-        _LOG.warning("%s: no column holds a patient id of the data set, so no clinical attributes are known", path)
-        return {}
-    codes: dict[str, dict[str, str]] = {}
-    for record in table.to_dict("records"):
-        patient_id = record[columns[0]]
-        if patient_id not in wanted:
-            continue
-        if patient_id in codes:
-            raise UserError(f"{path}: patient {patient_id} stands in two lines; keep one")
-        texts = {str(name): value.strip() for name, value in record.items() if isinstance(value, str)}
-        codes[patient_id] = {name: text for name, text in texts.items() if text and name != columns[0]}
-    if unknown := sorted(wanted - set(codes)):
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        _LOG.warning("%s: no line for %s%s", path, ", ".join(unknown[:_SHOWN]), more)
-    return codes
 
 
 def find_missing_sequences(entry: PatientEntry) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,23 @@ import numpy as np
 from wcr_med.channel_names import numbered
 from wcr_med.config import DataConfig
 from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
-from wcr_med.data.index import index_folder, load_volume, missing_label, patient_folders, patient_twice
+from wcr_med.data.clinical import ClinicalTable, read_clinical_table
+from wcr_med.data.index import (
+    check_patient_name,
+    index_folder,
+    load_volume,
+    missing_label,
+    patient_folders,
+    patient_twice,
+)
+from wcr_med.data.mask_audit import implausible, mask_values
 from wcr_med.data.sequences import ChannelContent
+from wcr_med.errors import UserError
 from wcr_med.progress import track
 from wcr_med.volumes import Array, FileError
-from wcr_med.volumes.images import check_same_size, read_mask, read_rgb
+from wcr_med.volumes.images import check_same_size, lesion_of, read_grey_mask, read_rgb
 from wcr_med.volumes.kaggle import SlicePair, missing_mask, patient_and_institution, scan_folder
+from wcr_med.volumes.labels import LabelValues, Meaning
 
 __all__ = ["AuditReport", "Finding", "PatientCounts", "audit"]
 
@@ -23,22 +34,25 @@ _LOG = logging.getLogger(__name__)
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
-def audit(config: DataConfig, *, progress: bool) -> AuditReport:
+def audit(config: DataConfig, *, progress: bool, in_channels: int | None = None) -> AuditReport:
     """Read every file of a data set once and report whatever is wrong with it.
 
     Found are files that cannot be read or are of another kind, missing images and masks, sizes that differ within a
     patient, masks with other values, a patient in two folders, slices that two patients share (compared by content;
     slices of one constant value do not count), sequences that are copies of another or empty, patients without tumour,
-    and gaps in the slice numbers.
+    masks that fill the head or lie outside it, gaps in the slice numbers, another number of channels than the network
+    takes, and what data.csv does not tell.
 
     Args:
         config: where the data set lies.
         progress: show progress.
+        in_channels: of the network that shall be trained; `None`: not known.
 
     Raises:
         UserError: the root is missing or holds no patient folders. Faults further inside are findings.
     """
     patients: list[PatientCounts] = []
+    values: list[Mapping[int, Meaning]] = []
     findings: list[Finding] = []
     seen = _SeenSlices()
     folder_of: dict[str, Path] = {}
@@ -50,9 +64,60 @@ def audit(config: DataConfig, *, progress: bool) -> AuditReport:
             patient.fault(patient_twice(patient.patient_id, first, folder))
         patient.read()
         patients.append(patient.counts())
+        values.append(patient.values)
         findings += patient.findings
+    findings += _wrong_channels(patients, in_channels)
+    clinical, found = _clinical(config.root / "data.csv", [patient.patient_id for patient in patients])
+    findings += found
     findings.sort(key=lambda finding: (_SEVERITIES.index(finding.severity), finding.file))
-    return AuditReport(patients=tuple(patients), findings=tuple(findings))
+    return AuditReport(
+        patients=tuple(patients), findings=tuple(findings), mask_values=mask_values(values), clinical=clinical
+    )
+
+
+def _wrong_channels(patients: Sequence[PatientCounts], in_channels: int | None) -> list[Finding]:
+    """One error for each number of channels that is not the network's."""
+    groups: dict[int, list[PatientCounts]] = {}
+    for patient in patients:
+        if in_channels is not None and patient.channels not in (0, in_channels):
+            groups.setdefault(patient.channels, []).append(patient)
+    return [
+        Finding(
+            severity="error",
+            patient_id=group[0].patient_id,
+            file=group[0].folder,
+            code="wrong-channels",
+            message=f"{n_channels} channels{_and_others(len(group) - 1)}, but model.in_channels is {in_channels}; set"
+            f" model.in_channels to {n_channels}, or give all patients the same channels",
+        )
+        for n_channels, group in groups.items()
+    ]
+
+
+def _and_others(count: int) -> str:
+    return f" (and {count} more patients)" if count else ""
+
+
+def _clinical(path: Path, patient_ids: Sequence[str]) -> tuple[ClinicalTable | None, list[Finding]]:
+    """What data.csv holds, and what it lacks."""
+
+    def finding(severity: Severity, code: str, message: str) -> Finding:
+        return Finding(severity=severity, patient_id="", file=path.name, code=code, message=message)
+
+    try:
+        table = read_clinical_table(path, patient_ids)
+    except UserError as error:
+        return None, [finding("error", "bad-table", str(error).removeprefix(f"{path}: "))]
+    if table is None:
+        if not path.is_file() or path.read_bytes().strip().count(b"\n") == 0:
+            return None, []
+        message = "no column holds a patient id, so no clinical attributes are known; use the folders' names as ids"
+        return None, [finding("warning", "no-clinical-line", message)]
+    findings = [finding("note", "left-out", f"{part} left out") for part in table.left_out]
+    if lacking := sorted(set(patient_ids) - set(table.codes)):
+        message = f"no line for {lacking[0]}{_and_others(len(lacking) - 1)}; add it, or nothing is known of them"
+        findings.append(finding("warning", "no-clinical-line", message))
+    return table, findings
 
 
 class _SeenSlices:
@@ -77,6 +142,8 @@ class _PatientAudit:
     def __init__(self, config: DataConfig, folder: Path, seen: _SeenSlices) -> None:
         self.patient_id, self.institution = patient_and_institution(folder.name)
         self.findings: list[Finding] = []
+        self.values: dict[int, Meaning] = {}  # of the masks
+        self._masked: list[tuple[Array, Array]] = []  # images and masks of slices
         self._config, self._folder, self._seen = config, folder, seen
         self._shape = (0, 0, 0)
         self._n_slices = self._n_masks = self._n_tumour_slices = self._n_tumour_voxels = 0
@@ -85,6 +152,10 @@ class _PatientAudit:
 
     def read(self) -> None:
         """Read every file once."""
+        try:
+            check_patient_name(self._folder, self.patient_id)
+        except FileError as error:
+            self.fault(error)
         slices = self._kaggle_slices() if self._config.format == "kaggle_3m" else self._nifti_slices()
         for name, image_HWC, mask_HW in slices:
             self._count(image_HWC, mask_HW)
@@ -93,6 +164,11 @@ class _PatientAudit:
                 self._shared.setdefault(earlier[0], []).append((earlier[1], name))
         if self._n_masks == self._n_slices > 0 and self._n_tumour_slices == 0:
             self._find("warning", self._folder, "no-tumour", "no slice holds tumour; make sure that this is meant")
+        if self._n_tumour_slices:
+            images, masks = zip(*self._masked, strict=True)
+            for code, message in implausible(np.stack(images), np.stack(masks)):
+                self._find("warning", self._folder, code, message)
+        self._masked.clear()
         self._report_sequences()
         self._report_shared()
 
@@ -137,7 +213,10 @@ class _PatientAudit:
         try:
             if pair.mask is None:
                 raise missing_mask(pair.image)
-            mask_HW = read_mask(pair.mask)
+            grey_HW = read_grey_mask(pair.mask)
+            meant: dict[int, Meaning] = {0: "background", 255: "lesion"}
+            self.values |= {int(value): meant.get(int(value), "refused") for value in np.unique(grey_HW)}
+            mask_HW = lesion_of(grey_HW, pair.mask)
             if image_HWC is not None:
                 check_same_size(pair.mask, mask_HW, pair.image, image_HWC)
         except FileError as error:
@@ -151,16 +230,35 @@ class _PatientAudit:
         except FileError as error:
             self.fault(error)
             return
+        with_mask = entry.label is not None and self._label_is_sound(entry.label, entry.labels)
         if entry.label is None:
             self.fault(missing_label(entry.folder))
         try:
-            volume = load_volume(entry, with_mask=entry.label is not None)
+            volume = load_volume(entry, with_mask=with_mask)
         except FileError as error:
             self.fault(error)
             self._check_each_nifti([path for path in entry.files if path != error.path])
             return
         for number, name in enumerate(volume.names):
             yield name, volume.image_SHWC[number], None if volume.mask_SHW is None else volume.mask_SHW[number]
+
+    def _label_is_sound(self, path: Path, labels: LabelValues) -> bool:
+        """Note the values of a label map; unnamed ones are a finding."""
+        from wcr_med.volumes.nifti import read_label_values
+
+        try:
+            found = read_label_values(path)
+        except FileError as error:
+            if error.code == "mask-values":
+                self.fault(error)
+            return error.code != "mask-values"  # other faults are those of reading the volume
+        self.values = labels.meanings(found)
+        try:
+            labels.mask_of(np.array(found), path)
+        except FileError as error:
+            self.fault(error)
+            return False
+        return True
 
     def _check_each_nifti(self, paths: list[Path]) -> None:
         """After one file of a patient was refused: whether the others are sound on their own."""
@@ -180,6 +278,7 @@ class _PatientAudit:
         if mask_HW is not None:
             n_voxels = int(np.count_nonzero(mask_HW))
             self._n_masks += 1
+            self._masked.append((image_HWC, mask_HW))
             self._n_tumour_slices += n_voxels > 0
             self._n_tumour_voxels += n_voxels
 

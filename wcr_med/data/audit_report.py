@@ -5,7 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+from wcr_med.data.clinical import ClinicalTable
+from wcr_med.data.mask_audit import MaskValue
+from wcr_med.errors import printable
+
+SCHEMA_VERSION = 2
 
 Severity = Literal["error", "warning", "note"]
 
@@ -21,7 +25,8 @@ class Finding:
         patient_id: whose data it is.
         file: path below the data set's root.
         code: the kind, stable for programs: those of `wcr_med.volumes.FileError`, and "same-slice-in-two-patients",
-            "same-slice-twice", "copied-sequence", "empty-sequence", "no-tumour", "slice-gap".
+            "same-slice-twice", "copied-sequence", "empty-sequence", "no-tumour", "slice-gap", "mask-everywhere",
+            "mask-outside-head", "wrong-channels", "bad-table", "no-clinical-line", "left-out".
         message: what is wrong and how to mend it.
     """
 
@@ -64,10 +69,14 @@ class AuditReport:
     Attributes:
         patients: one row a patient's folder, in the order of the folders' names.
         findings: errors first, then warnings, then notes; by file within each.
+        mask_values: the values that masks hold, and what becomes of them.
+        clinical: what data.csv holds of these patients; `None` where there is none of it.
     """
 
     patients: tuple[PatientCounts, ...]
     findings: tuple[Finding, ...]
+    mask_values: tuple[MaskValue, ...] = ()
+    clinical: ClinicalTable | None = None
 
     @property
     def ok(self) -> bool:
@@ -90,6 +99,8 @@ class AuditReport:
             "n_warnings": self.count("warning"),
             "n_notes": self.count("note"),
             "institutions": self._institutions(),
+            "mask_values": [asdict(value) for value in self.mask_values],
+            "clinical": None if self.clinical is None else self._clinical(self.clinical),
             "patients": [asdict(patient) for patient in self.patients],
             "findings": [asdict(finding) for finding in self.findings],
         }
@@ -99,7 +110,7 @@ class AuditReport:
         heads = ("patient", "institution", "slices", "with tumour", "tumour voxels", "size")
         rows = [
             (
-                patient.patient_id,
+                printable(patient.patient_id),
                 patient.institution,
                 str(patient.n_slices),
                 str(patient.n_tumour_slices),
@@ -110,11 +121,16 @@ class AuditReport:
         ]
         lines = [*_columns((heads, *rows)), ""]
         lines += [
-            f"{finding.severity:8}{finding.file}: {finding.message} [{finding.code}]"
+            f"{finding.severity:8}{printable(finding.file)}: {finding.message} [{finding.code}]"
             for finding in self.findings[:_SHOWN]
         ]
         if len(self.findings) > _SHOWN:
             lines.append(f"... and {len(self.findings) - _SHOWN} more; the JSON report holds all")
+        for value in self.mask_values:
+            noun = "patient" if value.n_patients == 1 else "patients"
+            lines.append(f"mask value {value.value} in {value.n_patients} {noun}: {value.becomes}")
+        if self.clinical is not None:
+            lines.append(f"data.csv, {len(self.clinical.codes)} patients: {self.clinical.summary()}")
         document = self.to_dict()
         institutions = ", ".join(f"{name} {count}" for name, count in document["institutions"].items())
         lines.append(
@@ -123,6 +139,15 @@ class AuditReport:
             f"{document['n_errors']} errors, {document['n_warnings']} warnings, {document['n_notes']} notes"
         )
         return "\n".join(lines)
+
+    def _clinical(self, table: ClinicalTable) -> dict[str, Any]:
+        return {
+            "n_patients": len(table.codes),
+            "separator": table.separator,
+            "id_column": table.id_column,
+            "columns": list(table.columns),
+            "left_out": list(table.left_out),
+        }
 
     def _institutions(self) -> dict[str, int]:
         return dict(sorted(Counter(patient.institution for patient in self.patients).items()))

@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ Array = npt.NDArray[Any]
 
 _LOG = logging.getLogger(__name__)
 
-_FORMAT = 2  # raise it when the layout of the folder changes
+_FORMAT = 3  # raise it when the layout of the folder changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ def _key(entries: Sequence[PatientEntry], settings: PreprocessSettings) -> str:
                 ) from error
             files.append([path.name, status.st_size, status.st_mtime_ns])
         roles = [path.name for path in (*entry.channels, *filter(None, [entry.label]))]
-        patients.append([entry.patient_id, files, roles])
+        patients.append([entry.patient_id, files, roles, asdict(entry.labels)])
     # The code that prepares is part of the key: without it, a changed rule would go on with slices of the old one.
     code = [sha256_of_file(path) for path in sorted(Path(preprocess.__file__).parent.glob("*.py"))]
     return sha256_of_json({"format": _FORMAT, "code": code, "settings": settings.to_dict(), "patients": patients})

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -9,12 +10,15 @@ from wcr_med.data.index import PatientEntry
 from wcr_med.errors import UserError
 from wcr_med.files import sha256_of_file, sha256_of_json
 from wcr_med.progress import track
+from wcr_med.volumes.labels import LabelValues
 
 _LOG = logging.getLogger(__name__)
 
 
 def content_hash(entries: Sequence[PatientEntry]) -> str:
     """The SHA-256 over every file of the patients, as 64 hexadecimal digits; places and dates do not count.
+
+    What label values were said to mean is part of it; where nothing was said, it is that of the files alone.
 
     A file is read once in a process, unless its size or date changes.
 
@@ -25,7 +29,8 @@ def content_hash(entries: Sequence[PatientEntry]) -> str:
         entry.patient_id: {path.name: _file_hash(path) for path in entry.files}
         for entry in track(entries, label="hash the images", unit="patient", total=len(entries), log=_LOG)
     }
-    return sha256_of_json(files)
+    meant = {entry.patient_id: asdict(entry.labels) for entry in entries if entry.labels != LabelValues()}
+    return sha256_of_json({"files": files, "labels": meant} if meant else files)
 
 
 def _file_hash(path: Path) -> str:

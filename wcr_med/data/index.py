@@ -1,6 +1,6 @@
 """Which patients a data set holds, and how to read one of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +9,10 @@ from wcr_med.config import DataConfig, NiftiConfig
 from wcr_med.errors import UserError
 from wcr_med.volumes import FileError, Volume
 from wcr_med.volumes.kaggle import list_slices, patient_and_institution, read_kaggle_patient, scan_folder
+from wcr_med.volumes.labels import LabelValues
+from wcr_med.volumes.names import is_unicode
+
+_LONGEST_NAME = 200  # bytes of a patient's name: file systems allow 255, and results add to it
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class PatientEntry:
         spacing_mm: kaggle_3m alone: declared millimetres between slices, rows and columns; `None` if not declared.
         sequences: names of the channels that the configuration gives; of another number than the channels for a 4D
             file that it does not name (`channel_names` of the images' number is always right).
+        labels: NIfTI alone: what the values of the label file mean.
     """
 
     patient_id: str
@@ -37,6 +42,7 @@ class PatientEntry:
     label: Path | None = None
     spacing_mm: tuple[float, float, float] | None = None
     sequences: tuple[str, ...] = KAGGLE_CHANNELS
+    labels: LabelValues = field(default_factory=LabelValues)
 
     def channel_names(self, n_channels: int) -> tuple[str, ...]:
         """Names of the image's channels, in their order; "channel 1" and so on where they have none."""
@@ -75,7 +81,8 @@ def load_volume(entry: PatientEntry, *, with_mask: bool = True) -> Volume:
 
     if with_mask and entry.label is None:
         raise missing_label(entry.folder)
-    return read_nifti(entry.channels, entry.label if with_mask else None, patient_id=entry.patient_id)
+    label = entry.label if with_mask else None
+    return read_nifti(entry.channels, label, patient_id=entry.patient_id, labels=entry.labels)
 
 
 def patient_folders(config: DataConfig) -> tuple[Path, ...]:
@@ -111,6 +118,7 @@ def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
         UserError: the folder does not fit the layout of `config.format`.
     """
     patient_id, institution = patient_and_institution(folder.name)
+    check_patient_name(folder, patient_id)
     if config.format == "kaggle_3m":
         pairs = list_slices(folder)
         files = [path for pair in pairs for path in pair if path is not None]
@@ -130,7 +138,15 @@ def index_folder(folder: Path, config: DataConfig) -> PatientEntry:
         problem = "two patterns match one file; make data.nifti.channels and data.nifti.label distinct"
         raise FileError(folder, "ambiguous", problem)
     return PatientEntry(
-        patient_id, institution, tuple(sorted(files)), "nifti", folder, channels, label, sequences=config.sequences
+        patient_id,
+        institution,
+        tuple(sorted(files)),
+        "nifti",
+        folder,
+        channels,
+        label,
+        sequences=config.sequences,
+        labels=config.nifti.labels,
     )
 
 
@@ -138,6 +154,19 @@ def patient_twice(patient_id: str, first: Path, second: Path) -> FileError:
     """The fault of a patient that stands in two folders."""
     problem = f"patient {patient_id} is also in {first.name}; keep one scan of each patient"
     return FileError(second, "patient-twice", f"{problem}, or rename a folder if they are two people")
+
+
+def check_patient_name(folder: Path, patient_id: str) -> None:
+    """Refuse a patient whose name tables, or files named after it, could not hold.
+
+    Raises:
+        FileError: the name is not UTF-8, or too long.
+    """
+    if not is_unicode(patient_id):
+        raise FileError(folder, "bad-name", "its name is not valid UTF-8, which tables and reports need; rename it")
+    if len(patient_id.encode()) > _LONGEST_NAME:
+        problem = f"its name has {len(patient_id.encode())} bytes, and masks are named after it"
+        raise FileError(folder, "bad-name", f"{problem}; shorten it to {_LONGEST_NAME} or less")
 
 
 def missing_label(folder: Path) -> FileError:

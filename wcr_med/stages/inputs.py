@@ -120,7 +120,7 @@ def check_data(workspace: Workspace) -> None:
         UserError: the audit found an error; the message holds the first.
     """
     ensure_phantom(workspace.config.data)
-    report = audit(workspace.config.data, progress=True)
+    report = audit(workspace.config.data, progress=True, in_channels=workspace.config.model.in_channels)
     write_json(workspace.out / "audit.json", report.to_dict())
     errors = [finding for finding in report.findings if finding.severity == "error"]
     if errors:

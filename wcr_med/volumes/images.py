@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from wcr_med.files import atomic_path
 from wcr_med.volumes.image_files import check_upright, check_whole, odd_kind
+from wcr_med.volumes.labels import listed
 from wcr_med.volumes.names import IMAGE_SUFFIXES, own_name
 from wcr_med.volumes.scratch import allocate
 from wcr_med.volumes.volume import MAX_VOXELS, Array, FileError, Volume
@@ -66,12 +67,24 @@ def read_mask(path: Path) -> Array:
     Raises:
         FileError: the file is missing, damaged, too large, or holds another kind of image or other values.
     """
-    grey_HW = _read(path, mode="L", expected="an 8-bit grey mask")
+    return lesion_of(read_grey_mask(path), path)
+
+
+def read_grey_mask(path: Path) -> Array:
+    """A mask as its file holds it: grey_HW, uint8, any values; otherwise as `read_mask`."""
+    return _read(path, mode="L", expected="an 8-bit grey mask")
+
+
+def lesion_of(grey_HW: Array, path: Path) -> Array:
+    """What `read_mask` makes of the values of a file.
+
+    Raises:
+        FileError: there are others than 0 and 255.
+    """
     lesion_HW: Array = grey_HW == 255
     other = grey_HW[~lesion_HW]
     if other.any():
-        values = np.unique(grey_HW)
-        shown = ", ".join(map(str, values[:6])) + (", ..." if values.size > 6 else "")
+        shown = listed([int(value) for value in np.unique(grey_HW)])
         raise FileError(path, "mask-values", f"a mask with the values {shown}; save lesion as 255 and the rest as 0")
     mask_HW: Array = lesion_HW.astype(np.uint8)
     return mask_HW

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nibabel.openers import ImageOpener
 
 from wcr_med.files import atomic_path
+from wcr_med.volumes.labels import LabelValues, held_values
 from wcr_med.volumes.names import is_nifti
 from wcr_med.volumes.nifti_header import NiftiFile, check_same_grid, open_header, parse_header, unreadable
 from wcr_med.volumes.orientation import display_spacing_mm, to_display
@@ -30,14 +31,20 @@ _GEOMETRY_FIELDS = (
 
 
 def read_nifti(
-    channel_paths: Sequence[Path], label_path: Path | None, *, patient_id: str, scratch: Path | None = None
+    channel_paths: Sequence[Path],
+    label_path: Path | None,
+    *,
+    patient_id: str,
+    labels: LabelValues | None = None,
+    scratch: Path | None = None,
 ) -> Volume:
     """Read one patient; every file once, and every voxel is held once.
 
     Args:
         channel_paths: one 3D file a channel in the network's order, or a single 4D file with channels on the last axis.
-        label_path: 3D label map on the same grid: every voxel above zero is lesion. `None`: no mask.
+        label_path: 3D label map on the same grid. `None`: no mask.
         patient_id: names the volume.
+        labels: what its values mean; `None`: 0 is background, 1 or 255 lesion.
         scratch: folder for the voxels of a large volume; see `wcr_med.volumes.scratch`.
 
     Returns:
@@ -45,7 +52,7 @@ def read_nifti(
 
     Raises:
         FileError: a file is missing or damaged, holds no affine, has voxels without size, NaN or another shape or
-            place than the first one; or the label map holds fractions.
+            place than the first one; or the label map holds fractions, or values that `labels` does not name.
         ValueError: no channel paths.
     """
     if not channel_paths:
@@ -68,11 +75,8 @@ def read_nifti(
     if label is not None:
         label_ZYX = allocate(geometry.shape[::-1], label.dtype, scratch)
         _read_voxels(label, label_ZYX)
-        if label.dtype.kind == "f" and not np.array_equal(label_ZYX, np.rint(label_ZYX)):
-            raise FileError(
-                label.path, "mask-values", "a label map with fractions; save whole numbers, 0 for background"
-            )
-        mask_SHW = np.ascontiguousarray(to_display(label_ZYX.T, geometry.orientation_32) > 0, dtype=np.uint8)
+        lesion_ZYX = (labels or LabelValues()).mask_of(label_ZYX, label.path)
+        mask_SHW = np.ascontiguousarray(to_display(lesion_ZYX.T, geometry.orientation_32))
     image_SHWC = to_display(values_CZYX.T, geometry.orientation_32)
     return Volume(
         patient_id=patient_id,
@@ -82,6 +86,18 @@ def read_nifti(
         names=tuple(str(number) for number in range(image_SHWC.shape[0])),
         nifti=geometry,
     )
+
+
+def read_label_values(path: Path) -> list[int]:
+    """The different values of a label map, ascending.
+
+    Raises:
+        FileError: the file is missing or damaged, or holds fractions.
+    """
+    label = open_header(path, most_axes=3)
+    label_ZYX = np.empty(label.geometry.shape[::-1], dtype=label.dtype)
+    _read_voxels(label, label_ZYX)
+    return held_values(label_ZYX, path)
 
 
 class NiftiResult:
