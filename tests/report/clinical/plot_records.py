@@ -124,7 +124,7 @@ def made_comparison(n: int, *, n_undefined: int = 0, n_half: int = 0, n_attribut
     pairs = made_pairs(n, n_undefined=n_undefined, n_half=n_half)
     paired = compare([p.dense for p in pairs], [p.pruned for p in pairs], margin=0.02, worse_by=0.05, resamples=200)
     return Comparison(
-        network="pruned-90", label="90 % sparsity", paired=paired, metrics=(), pairs=pairs, flips=(),
+        network="pruned-90", label="90 % sparsity", paired=paired, metrics=(), pairs=pairs, cost=(), worst_disturbance=None, flips=(), not_compared=(),
         lesions=made_lesions(pairs), attributes=made_attributes(n_attributes, n),
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ def test_difference_is_b_minus_a_patient_by_patient(make_run):
     first = comparison.patients[0]
     assert (first.a, first.b) == (1, pytest.approx(dice(3)))
     assert first.reference_voxels == first.a_voxels == first.b_voxels == 200
-    assert "Dice fell" in first.changes
+    assert first.changes == ("Dice 1.000 to 0.700", "HD95 0.0 to 3.0 px")
     assert metric(comparison, "dice").difference.value == pytest.approx(comparison.paired.mean_difference)
     assert comparison.a.scores["dice_patient"].value == pytest.approx(np.mean([dice(shift) for shift in A.values()]))
 

@@ -35,7 +35,7 @@ def test_writes_page_json_and_table(comparison, tmp_path):
 def test_json_holds_the_same_numbers_without_nan(comparison):
     document = comparison.to_dict()
     json.dumps(document, allow_nan=False)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["paired"]["mean_difference"] == comparison.paired.mean_difference
     dice = document["metrics"][0]
     assert (dice["name"], "dense" in dice, "pruned" in dice) == ("dice", False, False)

@@ -6,10 +6,11 @@ from wcr_med.evaluation.rows import PatientRow
 from wcr_med.report.analysis.agreement import volume_agreement
 from wcr_med.report.analysis.calibration import calibration_of
 from wcr_med.report.analysis.checks import check_inputs
+from wcr_med.report.analysis.cost import pruning_cost, worst_disturbance
 from wcr_med.report.analysis.definitions import definitions
 from wcr_med.report.analysis.demographics import demographics_of, partition_facts
-from wcr_med.report.analysis.document import Analysis, Comparison, NetworkAnalysis, Statistics
-from wcr_med.report.analysis.flips import flipped_patients
+from wcr_med.report.analysis.document import Analysis, Comparison, NetworkAnalysis, RobustnessCurve, Statistics
+from wcr_med.report.analysis.flips import compared_in, flipped_patients, not_compared_in, outcome_bounds
 from wcr_med.report.analysis.grouping import Grouping, groupings
 from wcr_med.report.analysis.lesions import lesion_detection, lesion_points
 from wcr_med.report.analysis.notices import notices_of
@@ -35,8 +36,9 @@ def analyse(inputs: ReportInputs) -> Analysis:
     dense = rows[inputs.dense.name]
     groups = groupings(dense, inputs.attributes, columns=inputs.settings.subgroup_columns)
     networks = tuple(_network(network, rows[network.name], inputs, settings) for network in inputs.networks)
+    robustness = robustness_curves(inputs.robustness, dense=inputs.dense.name, settings=settings)
     comparisons = tuple(
-        _comparison(network, dense, rows[network.name], groups, settings) for network in inputs.networks[1:]
+        _comparison(network, dense, rows[network.name], groups, settings, robustness) for network in inputs.networks[1:]
     )
     return Analysis(
         title=inputs.title,
@@ -48,13 +50,13 @@ def analyse(inputs: ReportInputs) -> Analysis:
         comparisons=comparisons,
         partitions=tuple(partition_facts(partition) for partition in inputs.partitions),
         demographics=demographics_of(inputs.attributes, inputs.partitions),
-        robustness=robustness_curves(inputs.robustness, dense=inputs.dense.name, settings=settings),
+        robustness=robustness,
         ladder=inputs.ladder,
         deployment={network.name: network.deployment for network in inputs.networks},
         leak=inputs.leak,
         statistics=_statistics(inputs, settings, comparisons),
         definitions=definitions(),
-        notices=notices_of(inputs, networks),
+        notices=notices_of(inputs, networks, robustness),
     )
 
 
@@ -91,14 +93,19 @@ def _comparison(
     pruned: Sequence[PatientRow],
     groups: Sequence[Grouping],
     settings: Settings,
+    robustness: Sequence[RobustnessCurve],
 ) -> Comparison:
+    compared = compared_in(dense, pruned)
     return Comparison(
         network=network.name,
         label=network.label,
         paired=primary_comparison(dense, pruned, settings),
         metrics=paired_metrics(dense, pruned, settings),
         pairs=patient_pairs(dense, pruned),
-        flips=flipped_patients(dense, pruned, worse_by=settings.worse_by),
+        cost=pruning_cost(dense, pruned),
+        worst_disturbance=worst_disturbance(robustness, dense="dense", pruned=network.name),
+        flips=flipped_patients(dense, pruned, worse_by=settings.worse_by, compared=compared),
+        not_compared=not_compared_in(compared),
         lesions=lesion_points(dense, pruned),
         attributes=attribute_analyses(dense, pruned, groups, settings),
     )
@@ -112,6 +119,7 @@ def _statistics(inputs: ReportInputs, settings: Settings, comparisons: Sequence[
         seed=settings.seed,
         margin=settings.margin,
         worse_by=settings.worse_by,
+        outcome_bounds=outcome_bounds(settings.worse_by),
         min_subgroup=settings.min_subgroup,
         lesion_min_voxels=settings.lesion_min_voxels,
         tolerances_px=inputs.evaluation.tolerance_px,

@@ -14,10 +14,27 @@ Change = Literal[
     "Dice rose",
     "tumour missed now",
     "tumour found now",
-    "false alarm appeared",
-    "false alarm vanished",
+    "more false lesions",
+    "fewer false lesions",
+    "more slices with an alarm",
+    "fewer slices with an alarm",
     "lesion lost",
     "lesion gained",
+    "HD95 rose",
+    "HD95 fell",
+    "volume further off",
+    "volume nearer",
+    "volume as far off",
+]
+Direction = Literal["worse", "better", "neither"]
+JumpKind = Literal[
+    "tumour found",
+    "lesions found",
+    "Dice",
+    "false lesions",
+    "tumour-free slices with an alarm",
+    "HD95",
+    "predicted volume",
 ]
 
 
@@ -78,12 +95,76 @@ class PatientPair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Jump:
+    """A figure of one patient that changed by more than its bound (`Statistics.outcome_bounds`).
+
+    Attributes:
+        what: is compared.
+        unit: of both values: "", "px" or "voxels".
+        dense: under the dense network; `pruned` under the pruned one. Of "tumour found" 1 for found and 0 for missed.
+            A Dice that does not exist, because nothing was rightly found, is NaN; such an HD95 is 0.
+        times_bound: size of the change in multiples of its bound; a change of a count by one is 1.
+        direction: the change is for the worse or for the better; "neither" of a volume that is as far off as before.
+        note: which lesions were lost and gained, else empty.
+    """
+
+    what: JumpKind
+    unit: str
+    dense: float
+    pruned: float
+    times_bound: float
+    direction: Direction
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostFigure:
+    """A figure of the first screen, dense beside pruned.
+
+    Attributes:
+        name: "dice_patient" (mean), "false_lesions" (number), "missed_lesions" (number), "hd95_px" (mean) or
+            "slices_with_alarm" (number of tumour-free slices in which a voxel is predicted).
+        dense: NaN where it does not exist; `pruned` likewise.
+        of: how many there are: reference lesions, tumour-free slices; `None` where it is no share.
+        unit: "" or "px".
+    """
+
+    name: str
+    dense: float
+    pruned: float
+    of: int | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstDisturbance:
+    """Both networks under one disturbance at one strength: mean Dice per patient.
+
+    Attributes:
+        disturbance: its name; `strength` in `unit`.
+        dense: NaN where no patient has a Dice; `pruned` likewise.
+        dense_clean: on the images as they are; `pruned_clean` likewise.
+        n_patients: that have a Dice under the pruned network.
+    """
+
+    disturbance: str
+    strength: float
+    unit: str
+    dense: float
+    pruned: float
+    dense_clean: float
+    pruned_clean: float
+    n_patients: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flip:
     """A patient whose outcome changed.
 
     Attributes:
         patient_id: the patient; `institution` where from.
-        changes: in the order of `Change`; never empty.
+        changes: of the jumps, in their order.
+        jumps: every figure that changed by more than its bound, the worst first; never empty.
         dense: Dice, NaN where it does not exist; `pruned` likewise, and `difference` as in `PatientPair`.
         lesions_lost: index of each reference lesion that the dense network alone found; `lesions_gained` the reverse.
         n_false_dense: false lesions of the dense network; `n_false_pruned` of the pruned one.
@@ -92,6 +173,7 @@ class Flip:
     patient_id: str
     institution: str
     changes: tuple[Change, ...]
+    jumps: tuple[Jump, ...]
     dense: float
     pruned: float
     difference: float
@@ -201,7 +283,10 @@ class Comparison:
         paired: of dice_patient, with the verdict of non-inferiority; "too few" below `report.min_subgroup` patients.
         metrics: every metric.
         pairs: the largest loss first; patients without a difference last.
-        flips: the largest loss first.
+        cost: what pruning cost, in the figures of the first screen.
+        worst_disturbance: where the pruned network's Dice is lowest; `None` where robustness was not measured.
+        flips: patients with a change beyond its bound, the worst first.
+        not_compared: figures of single patients that could not be compared ("HD95"), so that no change of them is seen.
         lesions: every reference lesion, by patient and index.
         attributes: subgroups.
     """
@@ -211,7 +296,10 @@ class Comparison:
     paired: PairedComparison
     metrics: tuple[PairedMetric, ...]
     pairs: tuple[PatientPair, ...]
+    cost: tuple[CostFigure, ...]
+    worst_disturbance: WorstDisturbance | None
     flips: tuple[Flip, ...]
+    not_compared: tuple[JumpKind, ...]
     lesions: tuple[LesionPoint, ...]
     attributes: tuple[AttributeAnalysis, ...]
 

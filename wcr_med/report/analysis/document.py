@@ -10,14 +10,17 @@ from wcr_med.report.analysis.comparison_records import (
     Better,
     Change,
     Comparison,
+    CostFigure,
     Flip,
     GroupVerdict,
     HarmTest,
+    Jump,
     LesionPoint,
     PairedMetric,
     PatientPair,
     Shift,
     Subgroup,
+    WorstDisturbance,
 )
 from wcr_med.report.analysis.network_records import (
     Calibration,
@@ -44,10 +47,12 @@ __all__ = [
     "Change",
     "Characteristic",
     "Comparison",
+    "CostFigure",
     "Demographics",
     "Flip",
     "GroupVerdict",
     "HarmTest",
+    "Jump",
     "LesionDetection",
     "LesionPoint",
     "NetworkAnalysis",
@@ -66,9 +71,10 @@ __all__ = [
     "ThresholdPoint",
     "VolumeAgreement",
     "VolumePoint",
+    "WorstDisturbance",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Section = Literal[
     "summary",
@@ -201,6 +207,7 @@ class Statistics:
         seed: of both.
         margin: of non-inferiority, in dice_patient, set before the run.
         worse_by: the change of Dice that counts as a change of a patient's outcome.
+        outcome_bounds: by figure of a patient, the change beyond which its outcome has changed.
         min_subgroup: below it no verdict.
         lesion_min_voxels: below it no lesion.
         tolerances_px: of the normalised surface Dice.
@@ -213,6 +220,7 @@ class Statistics:
     seed: int
     margin: float
     worse_by: float
+    outcome_bounds: Mapping[str, float]
     min_subgroup: int
     lesion_min_voxels: int
     tolerances_px: tuple[float, ...]

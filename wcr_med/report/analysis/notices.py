@@ -1,22 +1,33 @@
 """What could not be computed, or limits what a figure says, in sentences."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from wcr_med.report.analysis.document import NetworkAnalysis, Notice
+from wcr_med.report.analysis.cost import fragile
+from wcr_med.report.analysis.document import NetworkAnalysis, Notice, RobustnessCurve
 from wcr_med.report.analysis.grouping import clinical_columns
 from wcr_med.report.clinical.inputs import ReportInputs
+from wcr_med.report.clinical.outcomes import fragile_sentence
 
 
-def notices_of(inputs: ReportInputs, networks: tuple[NetworkAnalysis, ...]) -> tuple[Notice, ...]:
+def notices_of(
+    inputs: ReportInputs, networks: tuple[NetworkAnalysis, ...], robustness: Sequence[RobustnessCurve]
+) -> tuple[Notice, ...]:
     """Every notice, in the order of the sections."""
     return (
+        *_of_robustness(inputs, robustness),
         *_of_patients(inputs, networks[0]),
         *_of_attributes(inputs),
         *(notice for network in networks for notice in _of_network(network)),
         *_of_spacing(networks[0]),
         *_of_absent(inputs),
     )
+
+
+def _of_robustness(inputs: ReportInputs, robustness: Sequence[RobustnessCurve]) -> Iterator[Notice]:
+    """What takes more than half of the Dice away: a reader of the first screen must know it."""
+    for entry in fragile(robustness, dense=inputs.dense.name, pruned=inputs.primary):
+        yield Notice(section="summary", message=fragile_sentence(entry))
 
 
 def _of_patients(inputs: ReportInputs, dense: NetworkAnalysis) -> Iterator[Notice]:

@@ -7,6 +7,7 @@ from wcr_med.evaluation.rows import PatientRow
 from wcr_med.report.analysis.document import Analysis, Comparison, LesionPoint
 from wcr_med.report.clinical.formats import counted, listed, number
 from wcr_med.report.clinical.inputs import ReportInputs
+from wcr_med.report.clinical.outcomes import jump_words
 
 _WITH_TYPICAL = 4  # places from which on the median and the best patient have their own
 _RANKED = 3  # places of a ranking that are named as a reason
@@ -15,9 +16,9 @@ _RANKED = 3  # places of a ranking that are named as a reason
 def choose_patients(inputs: ReportInputs, analysis: Analysis) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Test patients with the reasons to show them, failures first; at most `report.gallery_patients`.
 
-    Four rankings take turns: largest dense-to-pruned flips, lowest Dice of the pruned network, most missed lesions,
-    most false-positive voxels. The median and the best patient come last; with fewer than four places they have none
-    of their own. A patient stands once, with every reason; of equal patients the order is that of their ids.
+    Four rankings take turns: worst changes from dense to pruned, lowest Dice of the pruned network, most missed
+    lesions, most false-positive voxels. The median and the best patient come last; with fewer than four places they
+    have none of their own. A patient stands once, with every reason; of equal patients the order is that of their ids.
 
     Returns:
         (patient id, reasons); empty where no patient has a lesion or a predicted voxel.
@@ -82,7 +83,7 @@ def _reasons(
     reasons = []
     flip = next((flip for flip in comparison.flips if flip.patient_id == patient_id), None)
     if flip is not None:
-        reasons.append(f"outcome changed by pruning: {listed(flip.changes)}")
+        reasons.append(f"outcome changed by pruning: {listed([jump_words(jump) for jump in flip.jumps[:3]])}")
     if patient_id in rankings[1][:_RANKED]:
         reasons.append(f"{_place('lowest', rankings[1].index(patient_id))} Dice after pruning, {number(row.dice)}")
     if missed := _missed(comparison).get(patient_id):

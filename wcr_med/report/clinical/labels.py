@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from wcr_med.pruning import RETRAINED, repair_in_words
-from wcr_med.report.analysis.document import Analysis, Characteristic, Flip, PairedMetric, Subgroup
+from wcr_med.report.analysis.document import Analysis, Characteristic, PairedMetric, Subgroup
 from wcr_med.report.clinical.formats import NOT_DEFINED, counted, listed, number
 from wcr_med.report.clinical.inputs import Network
 
@@ -117,15 +117,6 @@ def characteristic(entry: Characteristic) -> str:
 def group_verdict(group: Subgroup) -> str:
     """The verdict on a group; none below the least number of patients."""
     return "no verdict: too few patients" if group.verdict == "too few" else group.verdict
-
-
-def changes(flip: Flip) -> str:
-    """What changed for a patient, with the numbers of lesions."""
-    words: list[str] = []
-    for change in flip.changes:
-        indices = {"lesion lost": flip.lesions_lost, "lesion gained": flip.lesions_gained}.get(change, ())
-        words.append(f"{change} (number {listed([str(index) for index in indices])})" if indices else change)
-    return "; ".join(words)
 
 
 def tests_used(metrics: Iterable[PairedMetric]) -> str:

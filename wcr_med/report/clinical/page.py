@@ -22,7 +22,7 @@ from wcr_med.report.analysis.document import (
     ThresholdPoint,
     VolumePoint,
 )
-from wcr_med.report.clinical import facts, formats, labels
+from wcr_med.report.clinical import facts, formats, labels, outcomes
 from wcr_med.report.clinical.crosswalk import Guideline, Item
 from wcr_med.report.clinical.drawing import Figures
 from wcr_med.report.clinical.gallery import GalleryCase
@@ -134,7 +134,7 @@ def _environment(analysis: Analysis) -> jinja2.Environment:
         labels.repair_words,
         labels.characteristic,
         labels.group_verdict,
-        labels.changes,
+        outcomes.jump_value,
         labels.tests_used,
         labels.thresholds,
         labels.disturbance_words,
@@ -166,6 +166,10 @@ def _sentences(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
         "lesions_sentence": facts.lesions_found(analysis),
         "deployment_answer": facts.deployment_answer(analysis),
         "harm_sentence": facts.harm_sentence(analysis),
+        "cost_rows": outcomes.cost_rows(analysis.verdict.cost, analysis.verdict.worst_disturbance),
+        "bounds": outcomes.bounds_words(statistics.outcome_bounds, not_compared=analysis.verdict.not_compared),
+        "not_compared": outcomes.not_compared_sentence(analysis.verdict.not_compared),
+        "unchanged": outcomes.unchanged_sentence(statistics.outcome_bounds, not_compared=analysis.verdict.not_compared),
         "calibration_shift": facts.calibration_shift(analysis),
         "limits": limitations(inputs, analysis),
         "configuration": yaml.safe_dump(dict(inputs.configuration), sort_keys=False, allow_unicode=True),

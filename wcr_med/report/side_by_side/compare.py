@@ -8,9 +8,10 @@ from wcr_med.evaluation.rows import PatientRow
 from wcr_med.evaluation.summarise import summarise
 from wcr_med.report.analysis.comparison_records import PairedMetric
 from wcr_med.report.analysis.estimates import holm
-from wcr_med.report.analysis.flips import flipped_patients
+from wcr_med.report.analysis.flips import Compared, compared_in, flipped_patients, not_compared_in, outcome_bounds
 from wcr_med.report.analysis.paired import paired_metrics, patient_pairs, primary_comparison
 from wcr_med.report.analysis.settings import Settings
+from wcr_med.report.clinical.outcomes import jump_words
 from wcr_med.report.document import Score
 from wcr_med.report.side_by_side.differences import (
     Definitions,
@@ -44,6 +45,8 @@ def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
     a, b = [rows_a[patient_id] for patient_id in common], [rows_b[patient_id] for patient_id in common]
     require_same_reference(run_a, run_b, a, b)
     definitions = find_definitions(run_a, run_b, a, b)
+    measured = compared_in(a, b).distances and "hd95_px" not in definitions.omitted
+    compared = Compared(lesions=definitions.lesions_alike, distances=measured)
     settings = Settings.of(run_a.evaluation, run_a.settings, run_a.result)
     return SideBySide(
         a=_facts(run_a, a, rows_b, definitions, run_a),
@@ -53,7 +56,9 @@ def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
         min_patients=settings.min_subgroup,
         metrics=_metrics(a, b, settings, definitions),
         omitted=definitions.omitted,
-        patients=_patients(a, b, settings, definitions),
+        patients=_patients(a, b, settings, compared),
+        outcome_bounds=outcome_bounds(settings.worse_by),
+        not_compared=not_compared_in(compared),
         fields=differing_fields(run_a.configuration, run_b.configuration),
         notices=notices_of(run_a, run_b, common),
         phantom=run_a.phantom or run_b.phantom,
@@ -90,10 +95,9 @@ def _metrics(a: Rows, b: Rows, settings: Settings, definitions: Definitions) -> 
     return tuple(replace(metric, p_holm=p) for metric, p in zip(kept, adjusted, strict=True))
 
 
-def _patients(a: Rows, b: Rows, settings: Settings, definitions: Definitions) -> tuple[PatientLine, ...]:
-    changes: dict[str, tuple[str, ...]] = {}
-    if definitions.lesions_alike:
-        changes = {flip.patient_id: flip.changes for flip in flipped_patients(a, b, worse_by=settings.worse_by)}
+def _patients(a: Rows, b: Rows, settings: Settings, compared: Compared) -> tuple[PatientLine, ...]:
+    flips = flipped_patients(a, b, worse_by=settings.worse_by, compared=compared)
+    changes = {flip.patient_id: tuple(jump_words(jump) for jump in flip.jumps) for flip in flips}
     return tuple(
         PatientLine(
             patient_id=pair.patient_id,

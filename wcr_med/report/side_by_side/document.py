@@ -12,7 +12,7 @@ from wcr_med.metrics.uncertainty import PairedComparison
 from wcr_med.report.analysis.comparison_records import PairedMetric
 from wcr_med.report.document import NOTICE, Score
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class PatientLine:
         a: Dice in run A, NaN where it does not exist; `b` likewise in run B.
         difference: B minus A; a right "nothing there" counts as 1; NaN where neither exists.
         reference_voxels: of the reference; `a_voxels` and `b_voxels` predicted.
-        changes: of the patient's outcome from A to B, in words; empty where nothing changed.
+        changes: of the patient's outcome from A to B beyond the bounds, in words, the worst first; empty without any.
     """
 
     patient_id: str
@@ -121,6 +121,8 @@ class SideBySide:
         metrics: every metric that both runs define alike; in these records "dense" is run A and "pruned" run B.
         omitted: metrics that the runs define differently: by name, why.
         patients: the largest loss first; those without a difference last.
+        outcome_bounds: by figure of a patient, the change beyond which it is among `PatientLine.changes`.
+        not_compared: figures of single patients that the runs define differently, or that one has not measured.
         fields: in which the configurations differ, sorted.
         notices: what a reader must know.
         phantom: the images of a run are made up.
@@ -138,6 +140,8 @@ class SideBySide:
     metrics: tuple[PairedMetric, ...]
     omitted: Mapping[str, str]
     patients: tuple[PatientLine, ...]
+    outcome_bounds: Mapping[str, float]
+    not_compared: tuple[str, ...]
     fields: tuple[FieldDifference, ...]
     notices: tuple[str, ...]
     phantom: bool

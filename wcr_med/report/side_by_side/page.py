@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from wcr_med.report.clinical import formats, labels
+from wcr_med.report.clinical import formats, labels, outcomes
 from wcr_med.report.document import NOTICE
 from wcr_med.report.side_by_side.document import SideBySide
 from wcr_med.report.side_by_side.plots import draw_difference, draw_patients
@@ -21,6 +21,8 @@ def render_comparison(comparison: SideBySide) -> str:
         style=environment.get_template("style.css").render(),
         verdict=verdict_words(comparison),
         score_rows=labels.score_rows({**comparison.a.scores, **comparison.b.scores}),
+        bounds=outcomes.bounds_words(comparison.outcome_bounds, not_compared=comparison.not_compared),
+        not_compared=outcomes.not_compared_sentence(comparison.not_compared),
         difference_plot=draw_difference(comparison, prefix="plot-difference"),
         patients_plot=draw_patients(comparison, prefix="plot-patients"),
     )
