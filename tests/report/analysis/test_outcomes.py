@@ -162,7 +162,7 @@ def test_a_missing_sequence_that_leaves_nothing_is_loud():
     (told,) = fragile(curves, dense="dense", pruned="pruned-90")
     assert fragile_sentence(told) == (
         "Fragile under 1\u00a0missing sequence: mean Dice is 0.000 after pruning (0.850 on the images as they are) and"
-        " 0.600 dense (0.850)."
+        " 0.600 dense (0.850), over the 2\u00a0patients whose images were disturbed."
     )
     assert fragile(curves_of(GONE, CLEAN), dense="dense", pruned="pruned-90")  # the dense network alone, too
 

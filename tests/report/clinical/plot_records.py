@@ -33,8 +33,8 @@ from wcr_med.report.analysis.document import (
 from wcr_med.report.document import LadderRow, Score
 
 STATISTICS = Statistics(
-    confidence=0.95, resamples=200, permutations=200, seed=0, margin=0.02, worse_by=0.05, min_subgroup=10,
-    lesion_min_voxels=10, tolerances_px=(1.0, 2.0), multiplicity="Holm",
+    confidence=0.95, resamples=200, permutations=200, seed=0, margin=0.02, worse_by=0.05,
+    outcome_bounds={}, min_subgroup=10, lesion_min_voxels=10, tolerances_px=(1.0, 2.0), multiplicity="Holm",
 )  # fmt: skip
 
 
@@ -124,8 +124,9 @@ def made_comparison(n: int, *, n_undefined: int = 0, n_half: int = 0, n_attribut
     pairs = made_pairs(n, n_undefined=n_undefined, n_half=n_half)
     paired = compare([p.dense for p in pairs], [p.pruned for p in pairs], margin=0.02, worse_by=0.05, resamples=200)
     return Comparison(
-        network="pruned-90", label="90 % sparsity", paired=paired, metrics=(), pairs=pairs, cost=(), worst_disturbance=None, flips=(), not_compared=(),
-        lesions=made_lesions(pairs), attributes=made_attributes(n_attributes, n),
+        network="pruned-90", label="90 % sparsity", paired=paired, metrics=(), pairs=pairs, cost=(),
+        worst_disturbance=None, flips=(), not_compared=(), lesions=made_lesions(pairs),
+        attributes=made_attributes(n_attributes, n),
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What pruning cost, and what changed for single patients, in words. The page and summary.md say it alike."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,17 +41,20 @@ class CostRow:
 
 def cost_rows(cost: Sequence[CostFigure], worst: WorstDisturbance | None) -> tuple[CostRow, ...]:
     """Every figure dense beside pruned, the worst disturbance last; without one that it was not measured."""
+    # A network with a Dice has a distance, unless distances were not asked for, or are those of another definition.
+    scored = any(figure.name == "dice_patient" and math.isfinite(figure.pruned) for figure in cost)
     rows = [
         CostRow(
             label=_cost_label(figure),
-            dense=_cost_value(figure, figure.dense),
-            pruned=_cost_value(figure, figure.pruned),
+            dense=_cost_value(figure, figure.dense, scored=scored),
+            pruned=_cost_value(figure, figure.pruned, scored=scored),
         )
         for figure in cost
     ]
     if worst is None:
         return (*rows, CostRow(label="Dice under the worst disturbance", dense="not measured", pruned="not measured"))
-    label = f"Dice under the worst disturbance, {disturbance_at(worst)}"
+    where = f"{disturbance_at(worst)} ({counted(worst.n_patients, 'patient')})"
+    label = f"Dice under the worst disturbance, {where}"
     return (*rows, CostRow(label=label, dense=number(worst.dense), pruned=number(worst.pruned), loud=is_fragile(worst)))
 
 
@@ -64,7 +68,7 @@ def fragile_sentence(entry: WorstDisturbance) -> str:
     return (
         f"Fragile under {disturbance_at(entry)}: mean Dice is {number(entry.pruned)} after pruning"
         f" ({number(entry.pruned_clean)} on the images as they are) and {number(entry.dense)} dense"
-        f" ({number(entry.dense_clean)})."
+        f" ({number(entry.dense_clean)}), over the {counted(entry.n_patients, 'patient')} whose images were disturbed."
     )
 
 
@@ -125,6 +129,8 @@ def _cost_label(figure: CostFigure) -> str:
     return label if figure.of is None else f"{label}, of {figure.of:,}"
 
 
-def _cost_value(figure: CostFigure, value: float) -> str:
+def _cost_value(figure: CostFigure, value: float, *, scored: bool) -> str:
+    if math.isnan(value) and figure.name == "hd95_px" and scored:
+        return "not measured"
     text = number(value, _DIGITS.get(figure.name, 0))
-    return f"{text}\u00a0{figure.unit}" if figure.unit and value == value else text
+    return f"{text}\u00a0{figure.unit}" if figure.unit and math.isfinite(value) else text
