@@ -15,7 +15,7 @@ from wcr_med.cli_runtime import bench, infer, info
 from wcr_med.errors import Stopped, UserError
 from wcr_med.log_format import VARIABLE, configure_logging
 from wcr_med.openmp import wait_politely
-from wcr_med.terminal import replace_missing_letters, say
+from wcr_med.terminal import lacks_memory, replace_missing_letters, say
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -335,6 +335,11 @@ def main() -> None:
         if (error.name or "").startswith("wcr_med"):
             raise
         say(f"error: this command needs the package {error.name}: pip install 'wcr-med[train]'", err=True)
+        sys.exit(UserError.exit_code)
+    except (MemoryError, ImportError, RuntimeError, SystemError) as error:
+        if not lacks_memory(error):
+            raise
+        say("error: not enough memory; raise the limit of the process, or give less at a time", err=True)
         sys.exit(UserError.exit_code)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:

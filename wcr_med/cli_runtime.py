@@ -15,8 +15,9 @@ def infer(
     inputs: Annotated[
         list[Path],
         typer.Argument(
+            readable=False,  # not asked here: one that cannot be read must not stop the others
             help="kaggle_3m patient folders, PNG/TIFF slices, NIfTI files, a tree of such folders, or a quoted pattern"
-            " ('scans/**/*.nii.gz'); with the extra dicom folders of DICOM images."
+            " ('scans/**/*.nii.gz'); with the extra dicom folders of DICOM images.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and tables.")],

@@ -85,6 +85,8 @@ def explain_os_errors(target: Path) -> Iterator[None]:
             raise UserError(f"{target}: not permitted to write here; choose another --out") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UserError(f"{target}: a file stands where a folder is needed; choose another --out") from error
+        if error.errno == errno.EFBIG:
+            raise UserError(f"{target}: larger than this disk or a limit allows; choose another --out") from error
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(f"{target}: the name is too long for this disk; choose shorter names") from error
         raise

@@ -1,4 +1,4 @@
-"""What is said on a terminal: nothing in it can steer the terminal, and no letter ends the program."""
+"""What the program says at its end: nothing steers the terminal, no letter and no lack of memory is a traceback."""
 
 import contextlib
 import io
@@ -7,6 +7,11 @@ import sys
 import typer
 
 from wcr_med.errors import printable
+
+_NO_MEMORY = (
+    "failed to map segment", "annot allocate memory", "can't start new thread", "bad_alloc",
+    "error return without exception set",  # of a compiled module that could not load in full
+)  # fmt: skip
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -25,3 +30,13 @@ def replace_missing_letters() -> None:
         if isinstance(stream, io.TextIOWrapper):
             with contextlib.suppress(OSError, ValueError):  # closed, or of no use to anybody
                 stream.reconfigure(errors="backslashreplace")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or one that it came of, says that the process has no more memory or threads."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or any(words in str(seen) for words in _NO_MEMORY):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

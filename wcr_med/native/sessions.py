@@ -1,5 +1,7 @@
 """What every ONNX Runtime session of this package has in common: options, the operator, errors in one line."""
 
+from pathlib import Path
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
@@ -24,6 +26,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
     ValueError,
 )
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "failed to allocate memory")
 
 
 def session_options(*, threads: int) -> onnxruntime.SessionOptions:
@@ -55,6 +58,16 @@ def register(options: onnxruntime.SessionOptions) -> None:
             f"the accelerator does not load here ({reason(error)}); install wcr-med again on this machine, or use the "
             "portable model file"
         ) from error
+
+
+def require_memory(error: Exception, path: Path | str) -> None:
+    """Tell want of memory from a fault of the file; ONNX Runtime raises both alike.
+
+    Raises:
+        MemoryError: the error is one of memory.
+    """
+    if any(words in str(error) for words in _NO_MEMORY):
+        raise MemoryError(f"{path}: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:

@@ -16,7 +16,7 @@ from wcr_med.provenance import available_cores
 from wcr_med.runtime.options import InferenceOptions
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import Source
-from wcr_med.runtime.work import Outcome, segment_volume
+from wcr_med.runtime.work import NO_MEMORY, Outcome, segment_volume
 from wcr_med.runtime.workplace import Workplace
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -122,7 +122,18 @@ class _Worker:
 def _serve(connection: Connection, job: Job, threads: int) -> None:
     """The life of a process: volumes in, outcomes out, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the main process stops the others
-    with contextlib.suppress(EOFError, OSError), Segmenter.from_file(job.model_path, threads=threads) as segmenter:
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            opened = Segmenter.from_file(job.model_path, threads=threads)
+        except (MemoryError, UserError) as error:
+            source = connection.recv()
+            connection.send(source.failure(NO_MEMORY) if isinstance(error, MemoryError) else error)
+            return
+        _serve_with(connection, job, opened)
+
+
+def _serve_with(connection: Connection, job: Job, opened: Segmenter) -> None:
+    with opened as segmenter:
         while True:
             source = connection.recv()
             try:

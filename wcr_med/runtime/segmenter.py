@@ -10,7 +10,7 @@ import onnxruntime
 
 from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
-from wcr_med.native.sessions import ORT_ERRORS, reason
+from wcr_med.native.sessions import ORT_ERRORS, reason, require_memory
 from wcr_med.onnx_file import read_contents, require_openable
 from wcr_med.preprocess import Survey, binarise, predict_batches, survey
 from wcr_med.runtime.result import Result, checked_spacing
@@ -126,6 +126,7 @@ class Segmenter:
 
         Raises:
             UserError: the network's answer is not finite, or ONNX Runtime cannot run it.
+            MemoryError: too little memory.
         """
         return predict_batches(image_SHWC, known, self._forward, batch_size=batch_size)
 
@@ -151,6 +152,7 @@ class Segmenter:
         try:
             probability_S1hw = opened.run([OUTPUTS[1]], feed)[0]
         except ORT_ERRORS as error:
+            require_memory(error, self.source)
             raise UserError(f"{self.source}: ONNX Runtime cannot run it ({reason(error)}); export it again") from error
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw

@@ -7,7 +7,7 @@ import onnxruntime
 
 from wcr_med import native
 from wcr_med.errors import UserError
-from wcr_med.native.sessions import ORT_ERRORS, reason, register, session_options
+from wcr_med.native.sessions import ORT_ERRORS, reason, register, require_memory, session_options
 from wcr_med.onnx_file import read_contents, require_openable
 
 
@@ -38,6 +38,7 @@ def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime
 
     Raises:
         UserError: ONNX Runtime cannot load it, or it is accelerated and the accelerator cannot be used.
+        MemoryError: too little memory.
     """
     options = session_options(threads=threads or 0)
     absent = None
@@ -48,6 +49,7 @@ def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime
     try:
         return _open(path, options)
     except ORT_ERRORS as error:
+        require_memory(error, path)
         if absent and f"{native.DOMAIN}:{native.OPERATOR}" in str(error):
             raise UserError(f"{path}: an accelerated file, but {absent}") from error
         raise UserError(

@@ -21,6 +21,8 @@ _LOG = logging.getLogger(__name__)
 
 Outcome = SegmentedVolume | Failure
 
+NO_MEMORY = "not enough memory; give a smaller --batch-size, or fewer --processes"
+
 
 def segment_volume(
     segmenter: Segmenter, source: Source, workplace: Workplace, options: InferenceOptions, *, threshold: float
@@ -37,8 +39,7 @@ def segment_volume(
         with workplace.stage() as stage:
             return _segment(segmenter, source, workplace, options, threshold, stage)
     except MemoryError:
-        problem = "not enough memory; give a smaller --batch-size, or fewer --processes"
-        return source.failure(problem)
+        return source.failure(NO_MEMORY)
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001  (our own fault: told with its traceback, and the other volumes go on)

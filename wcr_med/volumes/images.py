@@ -191,6 +191,8 @@ def _read(path: Path, *, mode: str, expected: str) -> Array:
         raise
     except FileNotFoundError:
         raise FileError(path, "missing-file", "no such file; restore it") from None
+    except PermissionError:
+        raise FileError(path, "unreadable", "not permitted to read it; check its permissions") from None
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
     except Exception as error:  # a decoder may fail on damaged bytes in any way

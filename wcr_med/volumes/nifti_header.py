@@ -74,6 +74,8 @@ def open_header(path: Path, *, most_axes: int) -> NiftiFile:
         raise
     except FileNotFoundError:
         raise FileError(path, "missing-file", "no such file; restore it") from None
+    except PermissionError:
+        raise FileError(path, "unreadable", "not permitted to read it; check its permissions") from None
     except Exception as error:  # damaged bytes make the decoder fail in any way
         raise unreadable(path, error) from error
     stored = header.get_data_dtype()
