@@ -17,7 +17,6 @@ from tests.runtime.test_infer import write_nifti, write_slices
 from wcr_med import cli
 from wcr_med.errors import UserError
 from wcr_med.runtime import Segmenter, infer
-from wcr_med.runtime import session as sessions
 
 NO_ROOM = ort_errors.Fail(
     "[ONNXRuntimeError] : 1 : FAIL : ... Failed to allocate memory for requested buffer of size 8"
@@ -54,7 +53,7 @@ def test_a_sound_model_is_not_called_damaged(model_file: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise NO_START
 
-    monkeypatch.setattr(sessions, "_open", full)
+    monkeypatch.setattr(sys.modules["wcr_med.runtime.session"], "_open", full)
     with pytest.raises(MemoryError, match="bad_alloc"):
         Segmenter.from_file(model_file, threads=1)
 
