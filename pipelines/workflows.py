@@ -76,7 +76,7 @@ class StageWorkflow(BundleWorkflow):  # type: ignore[misc]  # monai publishes no
     def _get_property(self, name: str, property: dict[str, Any]) -> Any:  # noqa: A002 - the base class names it so
         if name in self._values:
             return self._values[name]
-        value = read_json(Path(self.meta_file))
+        value = read_json(Path(self.meta_file), ours=False)
         for key in property["id"].split("::")[1:]:
             if not isinstance(value, dict) or key not in value:
                 raise UserError(f"{self.meta_file}: {name} is missing; add it")

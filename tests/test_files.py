@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import errno
+import logging
 import os
 from pathlib import Path
 
@@ -111,3 +112,44 @@ def test_hashes_are_of_content(tmp_path: Path) -> None:
     assert sha256_of_file(tmp_path / "a").startswith("ba7816bf")
     assert sha256_of_json({"a": 1, "b": 2}) == sha256_of_json({"b": 2, "a": 1})
     assert sha256_of_json({"a": 1}) != sha256_of_json({"a": 2})
+
+
+RECORD = {"schema_version": 3, "dice": 0.5625, "by_number": {10: "a", 9: "b"}, "names": ["Ł", "a\udcff"], "none": None}
+
+
+def test_a_record_is_sealed_and_comes_back_without_its_seal(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, RECORD)
+    assert '"seal": "sha256:' in path.read_text().splitlines()[-2]
+    assert read_json(path) == {**RECORD, "by_number": {"10": "a", "9": "b"}}
+    write_json(path, read_json(path))
+    assert read_json(path)["dice"] == 0.5625
+
+
+def test_every_changed_byte_of_a_record_is_noticed_or_means_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, RECORD)
+    content, record = path.read_bytes(), read_json(path)
+    with caplog.at_level(logging.INFO):
+        for place in range(len(content)):
+            for letter in (b"7", b"}", b"\n", bytes([content[place] ^ 1])):
+                path.write_bytes(content[:place] + letter + content[place + 1 :])
+                assert _read_or_refused(path, refused={}) in (record, {}), (place, letter)
+    assert "no seal" not in caplog.text  # none of these passes for a file of an older version
+
+
+def _read_or_refused(path: Path, refused: object) -> object:
+    try:
+        return read_json(path)
+    except UserError:
+        return refused
+
+
+def test_a_record_of_an_older_version_is_read_with_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "record.json"
+    path.write_text('{"dice": 0.5}')
+    with caplog.at_level(logging.INFO):
+        assert [read_json(path), read_json(path)] == [{"dice": 0.5}] * 2
+    assert caplog.text.count("has no seal") == 1

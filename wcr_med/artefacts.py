@@ -6,18 +6,15 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors.torch
-import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wcr_med.channel_names import is_names
 from wcr_med.config import ModelConfig
 from wcr_med.errors import UserError
-from wcr_med.files import atomic_path
 from wcr_med.models import build_model
 from wcr_med.preprocess import PreprocessSettings
+from wcr_med.tensor_files import DamagedError, read_tensors, save_tensors
 
 SCHEMA_VERSION = 2
 _ADDED_SINCE_1 = {"channels": None, "image_statistics": None}  # what a file of schema 1 does not say
@@ -133,20 +130,16 @@ def save_model(path: Path, model: nn.Module, artefact: ModelArtefact) -> None:
     Args:
         path: the file, usually `<name>.safetensors`.
         model: the network; its tensors are stored on the CPU in their own dtypes.
-        artefact: goes into the file's header as one JSON document.
+        artefact: goes into the file's header as one JSON document; a digest of all is added.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
         ValueError: the metadata hold NaN or infinity, which JSON has not.
     """
     header = {_KEY: json.dumps(artefact.to_dict(), allow_nan=False, ensure_ascii=False)}
-    # Clones: the format refuses tensors that share memory, and channels-last kernels.
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, header))
+    # Clones: the format refuses tensors that share memory.
+    tensors = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    save_tensors(path, tensors, header)
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelArtefact]:
@@ -156,8 +149,8 @@ def load_model(path: Path) -> tuple[nn.Module, ModelArtefact]:
         The network on the CPU in evaluation mode, and its metadata. Nothing is downloaded.
 
     Raises:
-        UserError: no such file, not a safetensors file, no or other metadata, or weights that do not fit the network;
-            the message names the first tensor that differs and both shapes.
+        UserError: no such file, not a safetensors file, changed since it was written, no or other metadata, or weights
+            that do not fit the network; the message names the first tensor that differs and both shapes.
     """
     document, tensors = _read(path)
     artefact = ModelArtefact.from_dict(document, source=str(path))
@@ -171,13 +164,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a network that `wcr-med train` or `wcr-med prune` wrote")
     try:
-        with safetensors.safe_open(path, framework="pt") as stream:
-            text = (stream.metadata() or {}).get(_KEY)
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{path}: not a whole safetensors file ({error}); run the command that wrote it again"
-        ) from None
+        tensors, texts = read_tensors(path)
+    except (DamagedError, OSError) as error:
+        raise UserError(f"{path}: {error}; run the command that wrote it again") from None
+    text = texts.get(_KEY)
     if text is None:
         raise UserError(f"{path}: holds weights but no wcr-med metadata; give a network that wcr-med wrote")
     try:

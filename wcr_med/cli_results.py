@@ -43,12 +43,15 @@ def compare(
 
     Example: wcr-med compare --config configs/compare_lgg.yaml --set run.data.root=/data/kaggle_3m --out runs/compare
     """
-    from wcr_med.compare.config import load_compare_config
+    from wcr_med.compare.config import CompareConfig, load_compare_config
     from wcr_med.compare.stage import compare_stage, plan_text
+    from wcr_med.stages.saved_config import check_saved
 
     saved = out / "config.yaml"
     if config is None and not saved.exists():
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
+    if config is None:
+        check_saved(saved, CompareConfig)
     comparison = load_compare_config(config or saved, assignments or ())
     if dry_run:
         say(plan_text(comparison))

@@ -1,5 +1,6 @@
 """The one exception that a user is meant to read."""
 
+import reprlib
 import unicodedata
 
 _OBEYED = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))  # Unicode categories: control, format, half a letter, line ends
@@ -18,17 +19,34 @@ def printable(text: str) -> str:
     )
 
 
+_MOST_LETTERS = 2000
+"""Of a message. What a file says must not fill a log."""
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut where it is long; looks at no more of it than it shows."""
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
+_BRIEF.maxlevel = 3
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 120
+
+
 class UserError(Exception):
     """Something the user can mend: a file, a configuration field, a value.
 
     The message is one line. It names what is wrong (the file, field or value) and the way to mend it. Characters that
-    a terminal might obey stand in it as escapes. The command line prints it without a traceback and exits with
-    `exit_code`.
+    a terminal might obey stand in it as escapes. A very long one is cut in its middle. The command line prints it
+    without a traceback and exits with `exit_code`.
     """
 
     exit_code = 2
 
     def __init__(self, message: str) -> None:
+        if len(message) > _MOST_LETTERS:
+            message = f"{message[: _MOST_LETTERS // 2]} [...] {message[-_MOST_LETTERS // 2 :]}"
         super().__init__(printable(" ".join(message.split())))
 
 

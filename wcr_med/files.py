@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -16,7 +17,13 @@ from typing import Any
 
 from wcr_med.errors import UserError, printable
 
+SEAL = "seal"
+"""The field of a record, and of a safetensors header, that holds the digest of everything else in it."""
+
+log = logging.getLogger(__name__)
+
 _CHUNK_BYTES = 1 << 20
+_SEAL_TEXT = re.compile(r"sha256:[0-9a-f]{64}")
 _LONG_NAME = 40  # letters of a name that a temporary one keeps, so that it is never the longer one by much
 _COMPUTED = ("=", "+", "-", "@", "'")  # how a cell begins that a spreadsheet computes, or that is quoted
 _ESCAPE = re.compile(r"\\(?:\\|[tnr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
@@ -101,13 +108,42 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, document: Any) -> None:
     """Write `document` as indented JSON, whole or not at all. NaN and infinity are refused: JSON has neither.
 
+    A record (a JSON object) ends with its seal, the SHA-256 of the rest, which `read_json` checks.
+
     Raises:
         ValueError: the document holds NaN or infinity. Use `None` for a value that does not exist.
     """
+    if isinstance(document, Mapping):
+        plain = json.loads(json.dumps({**document, SEAL: None}, allow_nan=False))  # keys and numbers as they are read
+        del plain[SEAL]
+        document = {**plain, SEAL: seal_of(plain)}
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
     if not _is_unicode(text):  # a file's name in bytes of another encoding: JSON can hold it as an escape
         text = json.dumps(document, indent=2, allow_nan=False)
     write_text(target, text + "\n")
+
+
+def seal_of(document: Mapping[str, Any]) -> str:
+    """What stands in the field `SEAL` of a record with this content."""
+    return f"sha256:{sha256_of_json(document)}"
+
+
+def is_seal(value: Any) -> bool:
+    """Whether a value looks like a seal, whatever field it stands in."""
+    return isinstance(value, str) and _SEAL_TEXT.fullmatch(value) is not None
+
+
+def note_unsealed(path: Path) -> None:
+    """Say, once a folder, that a file has no seal."""
+    if path.parent not in _noted:
+        _noted.add(path.parent)
+        log.info(
+            "%s: has no seal, as files of older versions; whether it was changed since it was written cannot be told",
+            path,
+        )
+
+
+_noted: set[Path] = set()
 
 
 def write_csv(target: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -166,18 +202,36 @@ def unquote_cell(cell: str) -> str:
     return _ESCAPE.sub(lambda found: _letter(found[0]), cell[1:])
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, *, ours: bool = True) -> Any:
+    """Read a JSON file; check the seal of a record, which is then left out.
+
+    Args:
+        path: the file.
+        ours: `write_json` wrote it; a record without a seal, of an older version, is then told of in the log.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not JSON, or is not as it was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run the stage that writes it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk and the permissions") from None
+    if not isinstance(document, dict):
+        return document
+    seal = document.pop(SEAL, None)
+    if seal is None and not any(map(is_seal, document.values())):
+        if ours:
+            note_unsealed(path)
+    elif seal != seal_of(document):
+        raise UserError(
+            f"{path}: was changed or damaged after it was written, its SHA-256 does not fit; restore it from a copy, or"
+            " delete it and run the command that writes it again"
+        )
+    return document
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,5 +1,7 @@
 """Stored predictions come back as they were, of TIFF and of NIfTI patients, and lie where the images lie."""
 
+import contextlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -137,3 +139,17 @@ def test_predictions_of_an_earlier_evaluation_are_removed(tmp_path):
     clear_predictions(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
     clear_predictions(tmp_path)
+
+
+def test_any_damage_to_stored_probabilities_is_noticed(tmp_path):
+    probability_SHW, mask_SHW = answer()
+    save_prediction(tmp_path, tiff_volume(), probability_SHW, mask_SHW)
+    path = probability_path(tmp_path, "TCGA_CS_1")
+    content, whole = path.read_bytes(), load_probability(tmp_path, "TCGA_CS_1")
+    for place in range(len(content)):
+        for bit in (0, 4, 7):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with contextlib.suppress(UserError):  # else what is read is what was written
+                np.testing.assert_array_equal(load_probability(tmp_path, "TCGA_CS_1"), whole)

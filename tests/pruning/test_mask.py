@@ -1,5 +1,4 @@
 import errno
-import json
 import operator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wcr_med.errors import UserError
+from wcr_med.files import read_json
 from wcr_med.pruning import Mask
 
 
@@ -95,7 +95,7 @@ def test_comes_back_equal_with_counts_beside_it(model: nn.Module, keep: dict[str
     mask = Mask(keep, model)
     mask.save(tmp_path / "mask.safetensors")
     assert Mask.load(tmp_path / "mask.safetensors", model) == mask
-    counts = json.loads((tmp_path / "mask.json").read_text())
+    counts = read_json(tmp_path / "mask.json")
     assert counts == mask.to_dict()
     assert counts["n_kept"] == 10
     assert counts["layers"][0] == {"name": "0.weight", "shape": [2, 1, 3, 3], "n": 18, "n_kept": 9}

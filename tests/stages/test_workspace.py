@@ -103,6 +103,32 @@ def test_refused_settings_leave_the_saved_configuration(finished: Workspace) -> 
     assert (finished.out / "config.yaml").read_text() == before
 
 
+def test_what_a_stage_left_is_vouched_for(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    network, table = workspace.model_path("dense"), workspace.evaluation_folder("dense") / "per_patient.csv"
+    for path in (network, table):
+        path.parent.mkdir(parents=True)
+        path.write_text("dice 0.5625")
+    with caplog.at_level(logging.INFO):
+        workspace.vouch("evaluate-dense")
+    assert "nothing vouches for what evaluate-dense left" in caplog.text  # as in a folder of an older version
+
+    workspace.once("evaluate-dense", key=0, inputs=[network], outputs=[table], work=lambda: None)
+    workspace.vouch("evaluate-dense")
+    table.write_text("dice 0.5725")
+    with pytest.raises(UserError, match=rf"{table}: was changed or damaged after it was written"):
+        workspace.vouch("evaluate-dense")
+    table.write_text("dice 0.5625")
+    network.write_text("another")
+    with pytest.raises(UserError, match=rf"{network}: is another network than the one that evaluate-dense was made"):
+        workspace.vouch("evaluate-dense")
+    network.unlink()  # a report needs none
+    workspace.vouch("evaluate-dense")
+    record = workspace.out / ".done" / "evaluate-dense.json"
+    record.write_text(record.read_text().replace("per_patient", "per_lesion_"))
+    with pytest.raises(UserError, match="its SHA-256 does not fit"):
+        workspace.vouch("evaluate-dense")
+
+
 _HOLD = """
 import sys, time
 from pathlib import Path

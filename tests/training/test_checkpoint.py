@@ -1,6 +1,7 @@
 """State files: what comes back, what is refused, what survives a full disk."""
 
 import errno
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -19,6 +20,7 @@ from wcr_med.training.checkpoint import (
     STATE_NAME,
     load_checkpoint,
     load_weights_,
+    require_weights,
     save_checkpoint,
     save_weights,
 )
@@ -206,3 +208,38 @@ def test_weights_alone_come_back_and_a_wrong_file_is_named(tmp_path: Path) -> No
     _write_damaged(tmp_path / "best.safetensors")
     with pytest.raises(UserError, match=r"best\.safetensors: cannot be read"):
         load_weights_(tmp_path / "best.safetensors", other)
+
+
+def test_a_changed_progress_is_noticed_as_damaged_tensors_are(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model, optimizer = _stepped()
+    for epochs in (1, 2):
+        save_checkpoint(tmp_path, model, optimizer, _progress(epochs), _FINGERPRINT)
+    path = tmp_path / STATE_NAME
+    path.write_bytes(path.read_bytes().replace(b'\\"best_epoch\\": 1', b'\\"best_epoch\\": 2'))
+    found = load_checkpoint(tmp_path, _LOG)
+    assert found is not None
+    assert found.path.name == PREVIOUS_NAME
+    assert "its SHA-256 does not fit" in caplog.text
+
+
+def test_a_state_of_schema_1_opens_and_its_damage_is_seen(tmp_path: Path) -> None:
+    tensors = {"model.weight": torch.ones(2)}
+    digest = hashlib.sha256(b"model.weight" + tensors["model.weight"].numpy().tobytes()).hexdigest()
+    document = {"schema_version": 1, "fingerprint": {}, "progress": _progress().to_dict(), "sha256": digest}
+    path = tmp_path / STATE_NAME
+    path.write_bytes(safetensors.torch.save(tensors, {"wcr_med_training": json.dumps(document)}))
+    found = load_checkpoint(tmp_path, _LOG)
+    assert found is not None
+    assert torch.equal(found.model["weight"], torch.ones(2))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x41")
+    with pytest.raises(UserError, match="damaged"):
+        load_checkpoint(tmp_path, _LOG)
+
+
+def test_damaged_best_weights_are_refused_before_the_training_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_weights(path, _network())
+    require_weights(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x41")
+    with pytest.raises(UserError, match=rf"{path}: the best weights of the interrupted training cannot be read"):
+        require_weights(path)

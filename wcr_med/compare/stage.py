@@ -15,9 +15,9 @@ from wcr_med.data.content import content_hash
 from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
 from wcr_med.errors import UserError
-from wcr_med.files import write_text
 from wcr_med.report.comparison import write_comparison
 from wcr_med.stages.inputs import Patients, check_data, open_cache
+from wcr_med.stages.saved_config import write_saved
 from wcr_med.stages.workspace import Workspace, require_apart
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def compare_stage(
             return training_key(cell, by_name[cell.method], config)
 
         study = Study(config, methods, out, training_of=training_of, retry_failed=retry_failed)
-        write_text(out / "config.yaml", config.to_yaml())
+        write_saved(out / "config.yaml", config)
         _work(study, config, by_name, out, max_trials=max_trials, minutes=minutes)
         failures = {cell.key: message for cell, message in study.failures()}
     failures |= load_failures(out, config, methods)

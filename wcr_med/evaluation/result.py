@@ -19,6 +19,9 @@ from wcr_med.metrics.uncertainty import Interval
 
 __all__ = ["SCHEMA_VERSION", "SCORE_DEFINITIONS", "EvaluationResult", "PatientRow", "without_nan"]
 
+RESULT_FILES = ("metrics.json", "per_patient.csv", "per_lesion.csv")
+"""What `EvaluationResult.save` writes."""
+
 SCHEMA_VERSION = 3
 _READS = (2, SCHEMA_VERSION)
 """Schema 2 counted surface voxels. Its distances mean something else than those of today: they are left out. It also

@@ -11,6 +11,7 @@ Probabilities are rounded to 255ths: enough to draw, too coarse to threshold aga
 the exact ones.
 """
 
+import io
 import shutil
 import zipfile
 from pathlib import Path
@@ -99,10 +100,13 @@ def load_probability(folder: Path, patient_id: str) -> Array:
     """
     path = probability_path(folder, patient_id)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            levels_SHW: Array = archive["probability_SHW"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: no readable probabilities ({error}); {_AGAIN}") from None
+        # All of it, against its checksum, before anything in it is understood; whatever the archive's code raises
+        # over damaged bytes (zlib, struct, an encryption that is none) means the same.
+        with zipfile.ZipFile(path) as archive:
+            content = archive.read("probability_SHW.npy")
+        levels_SHW: Array = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # damaged bytes make the decoder fail in any way
+        raise UserError(f"{path}: no readable probabilities ({type(error).__name__}: {error}); {_AGAIN}") from error
     if levels_SHW.dtype != np.uint8 or levels_SHW.ndim != 3:
         raise UserError(f"{path}: {levels_SHW.dtype} of {levels_SHW.ndim} axes, expected uint8 volumes; {_AGAIN}")
     probability_SHW: Array = levels_SHW / np.float32(_LEVELS)

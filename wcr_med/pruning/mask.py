@@ -7,14 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from wcr_med.errors import UserError
-from wcr_med.files import atomic_path, write_json
+from wcr_med.files import write_json
 from wcr_med.models import prunable_parameters
+from wcr_med.tensor_files import DamagedError, read_tensors, save_tensors
 
 SCHEMA_VERSION = 1
 _KEY = "wcr_med_mask"  # of the JSON document in the safetensors header
@@ -134,8 +133,7 @@ class Mask:
         """
         header = {_KEY: json.dumps({"schema_version": SCHEMA_VERSION})}
         tensors = {name: tensor.to(torch.uint8) for name, tensor in self._keep.items()}
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(safetensors.torch.save(tensors, header))
+        save_tensors(path, tensors, header)
         write_json(path.with_suffix(".json"), self.to_dict())
 
     @classmethod
@@ -148,11 +146,10 @@ class Mask:
         if not path.is_file():
             raise UserError(f"{path}: no such file; give a mask that `wcr-med prune` wrote")
         try:
-            with safetensors.safe_open(path, framework="pt") as stream:
-                header = (stream.metadata() or {}).get(_KEY)
-                tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a whole safetensors file ({error}); prune again") from None
+            tensors, texts = read_tensors(path)
+        except (DamagedError, OSError) as error:
+            raise UserError(f"{path}: {error}; prune again") from None
+        header = texts.get(_KEY)
         if header != json.dumps({"schema_version": SCHEMA_VERSION}):
             raise UserError(f"{path}: not a mask of schema {SCHEMA_VERSION}; prune again with this version")
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult, Predictor, evaluate_patients
-from wcr_med.evaluation.result import SCHEMA_VERSION
+from wcr_med.evaluation.result import RESULT_FILES, SCHEMA_VERSION
 from wcr_med.evaluation.stored import clear_predictions, mask_path, probability_path
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
@@ -12,8 +12,6 @@ from wcr_med.stages.inputs import Patients, declared_spacing, open_patients
 from wcr_med.stages.networks import open_model, open_predictor, require_model
 from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.workspace import DENSE, Workspace, alone
-
-_WRITTEN = ("metrics.json", "per_patient.csv", "per_lesion.csv")
 
 
 @alone
@@ -46,7 +44,7 @@ def evaluate_stage(workspace: Workspace, name: str = DENSE, *, onnx: bool = Fals
         },
         inputs=[path],
         outputs=[
-            *(folder / written for written in (*_WRITTEN, *(() if onnx else (FACTS_NAME,)))),
+            *(folder / written for written in (*RESULT_FILES, *(() if onnx else (FACTS_NAME,)))),
             *(place(folder, patient) for patient in patients.split.test for place in (mask_path, probability_path)),
         ],
         work=lambda: _evaluate(workspace, patients, path, folder),

@@ -12,7 +12,7 @@ from torch import nn
 from wcr_med.artefacts import ModelArtefact
 from wcr_med.errors import UserError
 from wcr_med.evaluation import evaluate_patients
-from wcr_med.evaluation.result import SCHEMA_VERSION
+from wcr_med.evaluation.result import RESULT_FILES, SCHEMA_VERSION
 from wcr_med.pruning import Measured, repair_in_words
 from wcr_med.stages.inputs import Patients, declared_spacing, open_cache, open_patients
 from wcr_med.stages.networks import open_dense, open_model, open_predictor, require_model
@@ -57,7 +57,7 @@ def ladder_stage(workspace: Workspace) -> None:
                 f"ladder-{folder.name}",
                 key=_key(workspace, patients, sparsity, repair),
                 inputs=[dense],
-                outputs=[folder / "metrics.json"],
+                outputs=[folder / name for name in RESULT_FILES],
                 work=partial(_score, workspace, patients, sparsity, repair, measured, folder),
             )
 

@@ -129,7 +129,11 @@ def _network(
 
 def _deployment(parts: Sequence[Workspace], name: str) -> tuple[Deployment, ...]:
     """Of the first fold that exported; the file of every fold has the same shape."""
-    return next((found for part in parts if (found := load_deployments(part.out, name))), ())
+    for part in parts:
+        if found := load_deployments(part.out, name):
+            part.vouch("deployment")
+            return found
+    return ()
 
 
 def _partition(split: Split, thresholds: Mapping[str, float]) -> Partition:
@@ -183,6 +187,8 @@ def _robustness(parts: Sequence[Workspace]) -> RobustnessResult | None:
         return None
     if missing:
         raise UserError(f"{missing[0]}: no such file, but other folds have it; give the command of the run again")
+    for part in parts:
+        part.vouch("robustness")
     return pool_robustness([load_robustness(path) for path in paths])
 
 
@@ -190,5 +196,6 @@ def _leak(workspace: Workspace, dense: EvaluationResult) -> Leak | None:
     path = leak_path(workspace)
     if not path.exists():
         return None
+    workspace.vouch("leak")
     honest = {name: dense.value(name) for name in AVERAGES if name in dense.averages}
     return load_leak(path, honest=honest)

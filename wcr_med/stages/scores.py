@@ -14,7 +14,8 @@ def load_scores(workspace: Workspace, name: str, split: Split) -> EvaluationResu
     """The stored scores of the network called `name`.
 
     Raises:
-        UserError: there are none, they are damaged or of another schema, or were made on another split.
+        UserError: there are none, they or their masks were changed or damaged, they are of another schema, or were made
+            on another split or with another network than the one that lies there.
     """
     path = scores_path(workspace, name)
     if not path.is_file():
@@ -24,6 +25,7 @@ def load_scores(workspace: Workspace, name: str, split: Split) -> EvaluationResu
             f"{path}: no evaluation of {name}; {there}; run `wcr-med evaluate --out {workspace.out} --model {name}`"
             " first, or with --compare choose another with --model"
         )
+    workspace.vouch(f"evaluate-{name}")
     result = EvaluationResult.load(path)
     if result.split_hash != split.hash or not {row.patient_id for row in result.rows} <= set(split.test):
         raise UserError(f"{path}: was scored on another split than {workspace.split_path}; run the evaluation again")

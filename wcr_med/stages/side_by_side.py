@@ -12,6 +12,7 @@ from wcr_med.locks import holding
 from wcr_med.report.clinical.formats import number
 from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
 from wcr_med.report.side_by_side.page import verdict_words
+from wcr_med.stages.saved_config import check_saved
 from wcr_med.stages.scores import load_scores
 from wcr_med.stages.workspace import Workspace, folds_folder, pruned_name
 
@@ -52,6 +53,7 @@ def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
     saved = folder / "config.yaml"
     if not saved.is_file():
         raise UserError(f"{folder}: holds no config.yaml; give the folder of a run")
+    check_saved(saved, Config)
     config = load_config(saved)
     network = model or pruned_name(config.pruning.sparsity)
     parts = [_load_part(part, config, network) for part in _part_folders(folder, config)]

@@ -24,6 +24,7 @@ from wcr_med.stages.export import manifest_path
 from wcr_med.stages.facts import NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.ladder import repairs, rung_folder
+from wcr_med.stages.scores import load_scores
 from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 
@@ -37,9 +38,7 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
     patients = open_patients(workspace)
     config, out = workspace.config, workspace.out
     pruned_id = pruned_name(config.pruning.sparsity)
-    dense_result, pruned_result = (
-        EvaluationResult.load(workspace.evaluation_folder(name) / "metrics.json") for name in (DENSE, pruned_id)
-    )
+    dense_result, pruned_result = (load_scores(workspace, name, patients.split) for name in (DENSE, pruned_id))
     ladder = ladder_rows(workspace)
     draw_sparsity(ladder, (out / SPARSITY_FIGURE).with_suffix(""))
     kept = workspace.evaluation_folder(pruned_id)
@@ -86,20 +85,16 @@ def ladder_rows(workspace: Workspace) -> tuple[LadderRow, ...]:
     """The scores of `pruning.ladder`, each sparsity as pruned and repaired.
 
     Raises:
-        UserError: a rung has not been scored.
+        UserError: a rung has not been scored, or its scores were changed since.
     """
-    return tuple(
-        LadderRow.from_result(
-            at_level(
-                EvaluationResult.load(rung_folder(workspace, sparsity, repaired=bool(repair)) / "metrics.json"),
-                workspace.config.evaluation,
-            ),
-            sparsity=sparsity,
-            repair=repair,
-        )
-        for sparsity in workspace.config.pruning.ladder
-        for repair in repairs(workspace)
-    )
+    rows = []
+    for sparsity in workspace.config.pruning.ladder:
+        for repair in repairs(workspace):
+            folder = rung_folder(workspace, sparsity, repaired=bool(repair))
+            workspace.vouch(f"ladder-{folder.name}")
+            result = at_level(EvaluationResult.load(folder / "metrics.json"), workspace.config.evaluation)
+            rows.append(LadderRow.from_result(result, sparsity=sparsity, repair=repair))
+    return tuple(rows)
 
 
 def _training(dense: NetworkFacts) -> TrainingSummary:
@@ -144,6 +139,7 @@ def _institutions(patients: Patients, patient_ids: Sequence[str]) -> dict[str, i
 
 def _export(workspace: Workspace, name: str) -> ExportSummary:
     path = workspace.onnx_path(name)
+    workspace.vouch(f"export-{name}")
     manifest = read_json(manifest_path(path))
     parity, tolerances = manifest["parity"], workspace.config.export
     return ExportSummary(
@@ -165,7 +161,7 @@ def run_notes(workspace: Workspace, commits: Sequence[str | None]) -> tuple[str,
         workspace: its audit is read, where there is one.
         commits: at which each dense network was trained.
     """
-    notes = []
+    notes = [*workspace.notes]
     audit_path = workspace.out / "audit.json"
     if audit_path.exists():
         try:

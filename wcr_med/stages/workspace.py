@@ -3,20 +3,25 @@
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from wcr_med.config import Config, load_config
 from wcr_med.errors import UserError
-from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json, write_text
+from wcr_med.files import read_json, sha256_of_file, sha256_of_json, write_json
 from wcr_med.locks import holding, remove_unfinished
 from wcr_med.preprocess import PreprocessSettings
+from wcr_med.stages.saved_config import check_saved, write_saved
 
 log = logging.getLogger(__name__)
 
 DENSE = "dense"
+RECORD_VERSION = 2
+"""Of the records under `.done`. The first named outputs without their folder, and no inputs."""
+
+_NETWORKS = (".safetensors", ".onnx")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,11 +34,18 @@ class Workspace:
     Layout: `config.yaml`, `split.json`, `audit.json`; `train/` (checkpoints and logs), `models/NAME.safetensors`,
     `ladder/`, `evaluation/NAME/`, `export/NAME.onnx` and `NAME.deployment.json`, `robustness.json`, `leak.json`,
     `figures/`, `summary.json`, `summary.md`, `report/`. Of several folds `folds/NAME/`, each a run folder, and for all
-    of them together `config.yaml`, `audit.json`, `leak.json` and `report/`.
+    of them together `config.yaml`, `audit.json`, `leak.json` and `report/`. Hidden: `.done/`, the records that vouch
+    for all this, and `.lock`.
+
+    Attributes:
+        out: the folder.
+        config: resolved.
+        notes: sentences about how the configuration was come by that a reader of the results must know.
     """
 
     out: Path
     config: Config
+    notes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> PreprocessSettings:
@@ -98,21 +110,70 @@ class Workspace:
             log.info("%s: done before with the same settings, kept", stage)
             return
         log.info("%s: started", stage)
-        fingerprint = _fingerprint(key, inputs)  # of the files that the work reads, not of what stands there later
+        read = {self._name(path): sha256_of_file(path) for path in inputs}  # not what stands there later
         work()
-        contents = {path.name: sha256_of_file(path) for path in outputs if path.is_file()}
-        write_json(self._record(stage), {"fingerprint": fingerprint, "outputs": contents})
+        written = {self._name(path): sha256_of_file(path) for path in outputs if path.is_file()}
+        write_json(
+            self._record(stage),
+            {
+                "fingerprint": _fingerprint(key, read.values()),
+                "schema_version": RECORD_VERSION,
+                "inputs": read,
+                "outputs": written,
+            },
+        )
 
     def is_done(self, stage: str, *, key: Any, inputs: Sequence[Path], outputs: Sequence[Path]) -> bool:
         """Whether `once`, with the same arguments, would do nothing."""
-        before = _read_record(self._record(stage))
-        if before.get("fingerprint") != _fingerprint(key, inputs) or not all(path.exists() for path in outputs):
+        try:
+            before = _read_record(self._record(stage))
+        except UserError as error:
+            log.info("%s; the stage is done again", error)
             return False
-        contents = before.get("outputs", {})
-        changed = [path for path in outputs if path.name in contents and contents[path.name] != sha256_of_file(path)]
-        if changed:
-            log.info("%s: was changed since it was written, so it is made again", changed[0])
-        return not changed
+        digests = (sha256_of_file(path) for path in inputs)
+        if before.get("fingerprint") != _fingerprint(key, digests) or not all(path.exists() for path in outputs):
+            return False
+        contents, old = before.get("outputs", {}), before.get("schema_version", 1) == 1
+        for path in outputs:
+            name = path.name if old else self._name(path)
+            if name in contents and contents[name] != sha256_of_file(path):
+                log.info("%s: was changed since it was written, so it is made again", path)
+                return False
+            if name not in contents and path.is_file() and not old:
+                return False
+        return True
+
+    def vouch(self, stage: str) -> None:
+        """Refuse what a stage left if any of its files was changed since, or is of networks that were exchanged since.
+
+        A folder of an older version, or one without its hidden records, is told of in the log.
+
+        Raises:
+            UserError: the message names the file. Files that are missing are left to those who read them.
+        """
+        path = self._record(stage)
+        record = _read_record(path)
+        if record.get("schema_version", 1) == 1:
+            log.info("%s: nothing vouches for what %s left; whether it was changed cannot be told", self.out, stage)
+            return
+        for name, digest in record["outputs"].items():
+            file = self.out / name
+            if file.is_file() and sha256_of_file(file) != digest:
+                raise UserError(
+                    f"{file}: was changed or damaged after it was written; give the command that wrote it again, such"
+                    f" as `wcr-med run --out {self.out}`"
+                )
+        for name, digest in record["inputs"].items():
+            file = self.out / name
+            if file.suffix in _NETWORKS and file.is_file() and sha256_of_file(file) != digest:
+                raise UserError(
+                    f"{file}: is another network than the one that {stage} was made with; give `wcr-med run --out"
+                    f" {self.out}` to bring all results to one state, or restore the file"
+                )
+
+    def _name(self, path: Path) -> str:
+        """How records call a file: by its place in the run folder, wherever that is moved to."""
+        return path.relative_to(self.out).as_posix() if path.is_relative_to(self.out) else str(path)
 
     def _record(self, stage: str) -> Path:
         return self.out / ".done" / f"{stage}.json"
@@ -127,14 +188,16 @@ def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence
         assignments: `field.subfield=value` on top of it.
 
     Raises:
-        UserError: no configuration is given and none is saved, it is not valid, or results would lie among the images.
+        UserError: no configuration is given and none is saved, it is not valid or the saved one not whole, or results
+            would lie among the images.
     """
     saved = out / "config.yaml"
     if config_path is None and not saved.exists():
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
+    notes = check_saved(saved, Config) if config_path is None else ()
     config = load_config(config_path or saved, assignments)
     require_apart(out, config)
-    return Workspace(out=out, config=config)
+    return Workspace(out=out, config=config, notes=notes)
 
 
 def require_apart(out: Path, config: Config) -> None:
@@ -151,7 +214,7 @@ def require_apart(out: Path, config: Config) -> None:
 
 def save_config(workspace: Workspace) -> None:
     """Write the resolved configuration beside the results."""
-    write_text(workspace.out / "config.yaml", workspace.config.to_yaml())
+    write_saved(workspace.out / "config.yaml", workspace.config)
 
 
 def folds_folder(out: Path) -> Path:
@@ -188,14 +251,20 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _fingerprint(key: Any, inputs: Sequence[Path]) -> str:
-    return sha256_of_json({"key": key, "inputs": [sha256_of_file(path) for path in inputs]})
+def _fingerprint(key: Any, digests: Iterable[str]) -> str:
+    return sha256_of_json({"key": key, "inputs": list(digests)})
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """A stage's record; empty where there is none or it is damaged, so that the stage is done again."""
-    try:
-        record = read_json(path)
-    except UserError:
+    """A stage's record; empty where there is none.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    if not path.exists():
         return {}
-    return record if isinstance(record, dict) else {}
+    record = read_json(path)
+    parts = ("inputs", "outputs") if isinstance(record, dict) and record.get("schema_version") == RECORD_VERSION else ()
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), dict) for name in parts):
+        raise UserError(f"{path}: not a record of a stage; give the command of the stage again")
+    return record

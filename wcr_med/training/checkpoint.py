@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wcr_med.documents import flatten
 from wcr_med.errors import UserError
 from wcr_med.files import atomic_path
+from wcr_med.tensor_files import content_of, read_tensors, save_tensors
 from wcr_med.training.progress import Progress
 
 STATE_NAME = "state.safetensors"
 PREVIOUS_NAME = "state.previous.safetensors"
 
-_SCHEMA = 1
+_SCHEMA = 2
+_READS = (1, _SCHEMA)  # the first had a digest of the tensors alone
 _KEY = "wcr_med_training"
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
@@ -134,9 +134,8 @@ def save_checkpoint(
         "schema_version": _SCHEMA,
         "fingerprint": dict(fingerprint),
         "progress": progress.to_dict(),
-        "sha256": _digest(tensors),
     }
-    content = safetensors.torch.save(tensors, {_KEY: json.dumps(document, allow_nan=False)})
+    content = content_of(tensors, {_KEY: json.dumps(document, allow_nan=False)})
     target = folder / STATE_NAME
     with atomic_path(target) as temporary:
         temporary.write_bytes(content)
@@ -157,7 +156,7 @@ def load_checkpoint(folder: Path, log: logging.Logger) -> Checkpoint | None:
     for path in paths:
         try:
             return _read(path)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s: damaged (%s); trying the state before it", path, error)
     if paths:
         raise UserError(
@@ -172,11 +171,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    content = safetensors.torch.save(
-        {name: _plain(tensor) for name, tensor in model.state_dict().items()}, {"format": "pt"}
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    save_tensors(path, model.state_dict(), {"format": "pt"})
 
 
 def load_weights_(path: Path, model: nn.Module) -> None:
@@ -186,18 +181,32 @@ def load_weights_(path: Path, model: nn.Module) -> None:
         UserError: the file is missing, damaged, or belongs to another network.
     """
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
-    except (SafetensorError, OSError, RuntimeError) as error:
+        model.load_state_dict(read_tensors(path)[0])
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete the folder {path.parent} to start again") from None
 
 
+def require_weights(path: Path) -> None:
+    """Refuse weights that are missing or damaged, before hours of training need them at their end.
+
+    Raises:
+        UserError: see `load_weights_`.
+    """
+    try:
+        read_tensors(path)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: the best weights of the interrupted training cannot be read ({error}); restore the file from a"
+            f" copy, or delete the folder {path.parent} to start again"
+        ) from None
+
+
 def _read(path: Path) -> Checkpoint:
-    with safe_open(path, framework="pt") as stream:
-        document = json.loads((stream.metadata() or {})[_KEY])
-        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dictionary
-    if document["schema_version"] != _SCHEMA:
+    tensors, texts = read_tensors(path)
+    document = json.loads(texts[_KEY])
+    if document["schema_version"] not in _READS:
         raise ValueError(f"schema {document['schema_version']}, expected {_SCHEMA}")
-    if document["sha256"] != _digest(tensors):
+    if document["schema_version"] == 1 and document["sha256"] != _digest(tensors):
         raise ValueError("its checksum differs")
     return Checkpoint(
         path=path,
@@ -225,6 +234,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Of schema 1."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

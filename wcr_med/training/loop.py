@@ -22,6 +22,7 @@ from wcr_med.training.checkpoint import (
     STATE_NAME,
     load_checkpoint,
     load_weights_,
+    require_weights,
     save_weights,
 )
 from wcr_med.training.compiled import compiled
@@ -198,6 +199,8 @@ def _begin(
             _clear(folder)
         return Progress()
     checkpoint.check_fingerprint(fingerprint)
+    if group.is_main and checkpoint.progress.best_epoch:
+        require_weights(folder / BEST_NAME)
     checkpoint.restore(take_step.model, take_step.optimizer)
     take_step.load_state(checkpoint.extras)
     set_random_state(checkpoint.extras)

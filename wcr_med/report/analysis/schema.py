@@ -15,7 +15,7 @@ _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)  # a lin
 
 
 def build_schema() -> dict[str, Any]:
-    """The schema, draft 2020-12. Every field is required, no other is allowed, and any number may be null (NaN)."""
+    """The schema, draft 2020-12. Every field but the seal is required, no other allowed, any number may be null."""
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(Analysis).json_schema(ref_template="#/$defs/{model}")
@@ -24,6 +24,7 @@ def build_schema() -> dict[str, Any]:
     described["properties"] = {
         "schema_version": {"const": SCHEMA_VERSION},
         "notice": {"type": "string"},
+        "seal": {"type": "string", "description": "SHA-256 of the rest; only in the file, see docs/run_folder.md."},
         **described["properties"],
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
