@@ -14,6 +14,7 @@ from wcr_med.artefacts import ModelArtefact
 from wcr_med.config import ExportConfig, ModelConfig
 from wcr_med.export import ExportResult, export_model
 from wcr_med.models import build_model, prunable_parameters
+from wcr_med.onnx_file import seal
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.pruning import make_mask
 from wcr_med.volumes import Volume
@@ -79,6 +80,11 @@ def open_session(source: Path | onnx.ModelProto, *, optimise: bool = True) -> on
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     content = source if isinstance(source, Path) else source.SerializeToString()
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def sealed(model: onnx.ModelProto) -> bytes:
+    """The bytes of a model that somebody rewrote, with the checksum of what it is now."""
+    return seal(model.SerializeToString())
 
 
 def small_artefact(**changes: Any) -> ModelArtefact:

@@ -49,7 +49,12 @@ def optimised(path: Path, folder: Path, level: onnxruntime.GraphOptimizationLeve
 def test_the_file_is_whole_and_says_what_it_is(exported: ExportResult) -> None:
     model = onnx.load(exported.path)
     onnx.checker.check_model(model, full_check=True)
-    assert [entry.key for entry in model.metadata_props] == ["wcr_med", "wcr_med.layers"]
+    assert [entry.key for entry in model.metadata_props] == [
+        "wcr_med",
+        "wcr_med.layers",
+        "wcr_med.checksum",
+        "wcr_med.sha256",
+    ]
     assert json.loads(model.metadata_props[0].value)["split_hash"] == "0123abcd"
     assert exported.size_bytes == exported.path.stat().st_size
     assert exported.sha256 == sha256_of_file(exported.path)

@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import pytest
 
+from tests.exported import sealed
 from wcr_med import native
 from wcr_med.errors import UserError
 from wcr_med.export.standalone import build_standalone
@@ -27,7 +28,7 @@ def changed(model_file: Path, target: Path, *, properties: dict[str, str | None]
     kept = {entry.key: entry.value for entry in model.metadata_props} | properties
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {key: value for key, value in kept.items() if value is not None})
-    onnx.save(model, target)
+    target.write_bytes(sealed(model))
     return target
 
 
@@ -36,7 +37,7 @@ def with_operator(model_file: Path, target: Path, domain: str, operator: str) ->
     model = onnx.load(model_file)
     model.graph.node.append(onnx.helper.make_node(operator, ["image"], ["unread"], domain=domain))
     model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
-    onnx.save(model, target)
+    target.write_bytes(sealed(model))
     return target
 
 

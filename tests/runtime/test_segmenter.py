@@ -11,7 +11,7 @@ import onnx
 import pytest
 from torch import nn
 
-from tests.exported import SIZE, small_volume
+from tests.exported import SIZE, sealed, small_volume
 from wcr_med.errors import UserError
 from wcr_med.evaluation import torch_predictor
 from wcr_med.model_metadata import METADATA_KEY
@@ -77,7 +77,7 @@ def test_bad_images(segmenter: Segmenter, image: np.ndarray, message: str) -> No
 def rewritten(source: Path, target: Path, change: Callable[[onnx.ModelProto], None]) -> Path:
     model = onnx.load(source)
     change(model)
-    onnx.save(model, target)
+    target.write_bytes(sealed(model))
     return target
 
 

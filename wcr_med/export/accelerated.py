@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
@@ -21,6 +20,7 @@ from wcr_med.export.parity import ParityReport, choose_slices, parity
 from wcr_med.export.partition import KernelEncoder
 from wcr_med.export.sessions import require_accelerator
 from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, encode_kernel, store
+from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import INPUTS
 from wcr_med.preprocess import PreprocessSettings, prepare
@@ -98,7 +98,7 @@ def export_accelerated(
             # Kernels that stay with ONNX Runtime are the portable file's, too.
             stored = store(acceleration.model, config.storage, config.values)
             write_layers_of_accelerated(stored.model, stored.tensors, portable.tensors)
-            onnx.save(stored.model, temporary)
+            write_model(stored.model, temporary)
             require_loadable(temporary, portable.metadata, target=out_path)
             report = parity(
                 portable.path,

@@ -18,8 +18,10 @@ from wcr_med.export.metadata import build_metadata
 from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.storage import Storage, Stored, TensorStorage, Values, store
+from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import LICENCE_NOTE, METADATA_KEY, ModelMetadata
+from wcr_med.onnx_file import SEAL_BYTES
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.volumes import Volume
 
@@ -132,7 +134,7 @@ def build_graph(
     return BuiltGraph(
         model=stored.model,
         dense=dense,
-        dense_size_bytes=whole.model.ByteSize(),
+        dense_size_bytes=whole.model.ByteSize() + SEAL_BYTES,
         batch_norms_folded=len(folded.folded),
         batch_norms_kept=folded.kept,
         dead_channels=dead_channels,
@@ -181,7 +183,7 @@ def export_model(
         metadata=metadata,
     )
     with atomic_path(out_path) as temporary:
-        onnx.save(built.model, temporary)
+        write_model(built.model, temporary)
         require_loadable(temporary, metadata, target=out_path)
         report = parity(
             model,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import onnx
 from torch import nn
 
 from wcr_med.artefacts import ModelArtefact
@@ -17,6 +16,7 @@ from wcr_med.export.export import build_graph
 from wcr_med.export.metadata import build_metadata
 from wcr_med.export.sessions import open_session, require_accelerator
 from wcr_med.export.storage import store
+from wcr_med.export.writing import write_model
 from wcr_med.volumes import Volume
 
 _RUNS = 25  # single images behind a median, at least
@@ -72,7 +72,7 @@ def measure_export(
     )
     with tempfile.TemporaryDirectory(prefix="wcr-med-") as folder:
         path = Path(folder) / "measured.onnx"
-        onnx.save(built.model, path)
+        write_model(built.model, path)
         size_bytes = path.stat().st_size
         if timed_on is None:
             return MeasuredExport(size_bytes=size_bytes, latency_ms=None)
@@ -85,7 +85,7 @@ def measure_export(
             rounds=config.accelerate_rounds,
         )
         if tuned.model is not None:
-            onnx.save(store(tuned.model, config.storage, config.values).model, path)
+            write_model(store(tuned.model, config.storage, config.values).model, path)
         session = open_session(path, threads=config.accelerate_threads)
         (latency_ms,) = interleaved([partial(session.run, None, sample)], max(_RUNS, config.accelerate_rounds))
     return MeasuredExport(size_bytes=size_bytes, latency_ms=latency_ms)

@@ -7,11 +7,13 @@ import onnxruntime
 from onnx import ModelProto
 
 from wcr_med.errors import UserError
-from wcr_med.native.sessions import register, session_options
+from wcr_med.native.sessions import open_apart, register, session_options
 
 
 def open_session(source: Path | ModelProto, *, threads: int) -> onnxruntime.InferenceSession:
     """Open a model, portable or accelerated, with all of ONNX Runtime's optimisations, on the CPU.
+
+    The arithmetic of the caller's thread is left as it is; see `wcr_med.native.sessions.open_apart`.
 
     Args:
         source: a file, or a model in memory.
@@ -22,8 +24,7 @@ def open_session(source: Path | ModelProto, *, threads: int) -> onnxruntime.Infe
     options.add_session_config_entry("session.force_spinning_stop", "1")
     with contextlib.suppress(UserError):  # portable models open all the same
         register(options)
-    content = source if isinstance(source, Path) else source.SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_apart(source if isinstance(source, Path) else source.SerializeToString(), options)
 
 
 def require_accelerator() -> None:

@@ -1,4 +1,7 @@
-"""What every ONNX Runtime session of this package has in common: options, the operator, errors in one line."""
+"""What every ONNX Runtime session of this package has in common: options, opening, the operator, errors in one line."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from pathlib import Path
 
@@ -42,6 +45,31 @@ def session_options(*, threads: int) -> onnxruntime.SessionOptions:
     # Pruned networks carry tiny activations; as denormal numbers they would slow some processors tenfold.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     return options
+
+
+def open_apart(source: Path | str | bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """Open a model for the CPU: the one place of this package that makes a session.
+
+    The first session of a process makes the thread that opens it take denormal numbers (below 1.2e-38) for zero, for
+    good: in numpy, torch and Python 1e-40 * 1 would be 0 there. So it is opened by a thread that ends here, and the
+    arithmetic of the caller's thread is left as it is. ONNX Runtime's own threads go on taking denormals for zero.
+
+    Args:
+        source: a file, or a serialised model.
+        options: see `session_options`.
+
+    Raises:
+        ORT_ERRORS: ONNX Runtime cannot load it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as opener:
+        opened = opener.submit(
+            onnxruntime.InferenceSession,
+            source,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which would try again, and print what failed to standard output
+        )
+        return opened.result()
 
 
 def register(options: onnxruntime.SessionOptions) -> None:

@@ -79,6 +79,7 @@ class ModelContents:
         n_subgraphs: inner graphs of nodes.
         n_functions: functions of the model.
         has_training_info: whether it brings graphs for training.
+        sha256: the checksum in the file, which its bytes have; `None` where it holds none.
     """
 
     path: Path
@@ -97,6 +98,7 @@ class ModelContents:
     n_subgraphs: int = 0
     n_functions: int = 0
     has_training_info: bool = False
+    sha256: str | None = None
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wcr_med.errors import UserError
+from wcr_med.onnx_file.checksum import checked_sha256, require_sealed_if_promised
 from wcr_med.onnx_file.contents import MAX_KNOWN_VALUES, AttributeValue, ModelContents, Node, Shape, Tensor
 from wcr_med.onnx_file.wire import DamagedError, Meter, fields, signed, varints
 
@@ -23,13 +24,14 @@ _RAW, _EXTERNAL_LIST, _LOCATION, _EXTERNAL = 9, 13, 14, 1
 
 
 def read_contents(path: Path | str) -> ModelContents:
-    """Read what an ONNX file holds, weights apart.
+    """Read what an ONNX file holds, weights apart, once its bytes have been found to be those of its checksum.
 
     Time is bounded by the file's size and `wire.MAX_FIELDS`, whatever it claims, and memory by about its size; its
     bytes are let go at the end.
 
     Raises:
-        UserError: no such file, cannot be read, larger than `MAX_FILE_BYTES`, or not a whole ONNX model.
+        UserError: no such file, cannot be read, larger than `MAX_FILE_BYTES`, not a whole ONNX model, or one
+            whose bytes are not those that its checksum was taken of (see `wcr_med.onnx_file.checksum`).
     """
     path = Path(path)
     if not path.is_file():
@@ -46,13 +48,14 @@ def read_contents(path: Path | str) -> ModelContents:
             content = stream.read(size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from error
-    contents = ModelContents(path=path, size_bytes=size)
+    contents = ModelContents(path=path, size_bytes=size, sha256=checked_sha256(content, source=str(path)))
     try:
         _Reader(contents).model(memoryview(content))
     except DamagedError as error:
         raise UserError(
             f"{path}: not a whole ONNX model ({error}); copy it again or export the network again"
         ) from None
+    require_sealed_if_promised(contents.metadata, contents.sha256, source=str(path))
     return contents
 
 

@@ -40,6 +40,12 @@ def fields(message: memoryview, meter: Meter) -> Iterator[tuple[int, int | memor
     Raises:
         DamagedError: the message ends within a field, has a field of no known kind, or the meter ran out.
     """
+    for number, value, _ in fields_with_ends(message, meter):
+        yield number, value
+
+
+def fields_with_ends(message: memoryview, meter: Meter) -> Iterator[tuple[int, int | memoryview, int]]:
+    """The same, and the place behind each field: the next one begins there."""
     position, end = 0, len(message)
     while position < end:
         meter.left -= 1
@@ -51,7 +57,7 @@ def fields(message: memoryview, meter: Meter) -> Iterator[tuple[int, int | memor
             raise DamagedError(f"a field of number {number}")
         if kind == _VARINT:
             value, position = _varint(message, position)
-            yield number, value
+            yield number, value, position
             continue
         if kind == _BYTES:
             length, position = _varint(message, position)
@@ -61,8 +67,8 @@ def fields(message: memoryview, meter: Meter) -> Iterator[tuple[int, int | memor
             raise DamagedError(f"a field of kind {kind}")
         if length > end - position:
             raise DamagedError("it ends within a field")
-        yield number, message[position : position + length]
         position += length
+        yield number, message[position - length : position], position
 
 
 def varints(packed: memoryview, *, most: int) -> list[int] | None:

@@ -42,6 +42,7 @@ class ModelInfo:
         metadata: what the file says about itself.
         layers: a row a kernel; `None` where the file has no such table.
         support: a row a runtime.
+        sha256: the checksum in the file, which was found right; `None` where it holds none.
     """
 
     file: str
@@ -56,6 +57,7 @@ class ModelInfo:
     metadata: ModelMetadata
     layers: tuple[Layer, ...] | None
     support: tuple[Support, ...]
+    sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; `metadata` as in the file, and the share of zeros in each layer."""
@@ -90,6 +92,7 @@ def describe(path: Path) -> ModelInfo:
         metadata=ModelMetadata.from_json(contents.metadata[METADATA_KEY], source=str(path)),
         layers=None if table is None else layers_from_json(table, source=str(path)),
         support=(*_engines(contents), _our_runtime(contents, kind)),
+        sha256=contents.sha256,
     )
 
 

@@ -38,6 +38,9 @@ def _lines(info: ModelInfo) -> Iterator[str]:
         "split": metadata.split_hash,
         **_origin(metadata.history, metadata.provenance),
         "licence": metadata.licence,
+        "checksum": f"right ({info.sha256[:16]}...)"
+        if info.sha256
+        else "none: damage may go unnoticed; export it again",
         "graph inputs": ", ".join(f"{name} {_shape(shape)}" for name, shape in info.inputs.items()),
         "graph outputs": ", ".join(info.outputs),
         "operators": f"{sum(info.operators.values())} nodes; "

@@ -48,15 +48,15 @@ class Segmenter:
             threads: processor threads; 0 leaves the number to ONNX Runtime.
 
         Raises:
-            UserError: no such file, truncated, not ONNX, without or with other metadata, of another task, a standalone
-                file, with parts that no network of ours has, too large, with other inputs and outputs than the metadata
-                promise, or accelerated where the accelerator was not built.
+            UserError: no such file, truncated, not ONNX, not as its checksum says, without or with other metadata, of
+                another task, a standalone file, with parts that no network of ours has, too large, with other inputs
+                and outputs than the metadata promise, or accelerated where the accelerator was not built.
         """
         contents = read_contents(path)
         # Missing: the file has no metadata of ours.
         metadata = ModelMetadata.from_json(contents.metadata.get(METADATA_KEY), source=str(path))
         require_openable(contents, contents.inputs | metadata.slice_inputs)
-        opened = open_checked(path, threads=threads)
+        opened = open_checked(contents, threads=threads)
         _require_signature(opened, metadata, str(path))
         return cls(opened, metadata, source=str(path))
 

@@ -1,14 +1,13 @@
 """Opening model files, portable or accelerated, with ONNX Runtime."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnxruntime
 
 from wcr_med import native
 from wcr_med.errors import UserError
-from wcr_med.native.sessions import ORT_ERRORS, reason, register, require_memory, session_options
-from wcr_med.onnx_file import read_contents, require_openable
+from wcr_med.native.sessions import ORT_ERRORS, open_apart, reason, register, require_memory, session_options
+from wcr_med.onnx_file import CHECKSUM_KEY, ModelContents, read_contents, require_openable
 
 
 def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -26,20 +25,23 @@ def session(path: Path | str, *, threads: int | None = None) -> onnxruntime.Infe
         threads: processor threads, at least 1; `None` or 0 leaves the number to ONNX Runtime.
 
     Raises:
-        UserError: no such file, truncated, not ONNX, with parts that no network of ours has, too large, or accelerated
-            where the accelerator cannot be used.
+        UserError: no such file, truncated, not ONNX, not as its checksum says, with parts that no network of ours has,
+            too large, or accelerated where the accelerator cannot be used.
     """
-    require_openable(read_contents(path))
-    return open_checked(path, threads=threads)
+    contents = read_contents(path)
+    require_openable(contents)
+    return open_checked(contents, threads=threads)
 
 
-def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime.InferenceSession:
+def open_checked(contents: ModelContents, *, threads: int | None = None) -> onnxruntime.InferenceSession:
     """The same for a file that `require_openable` has passed.
 
     Raises:
-        UserError: ONNX Runtime cannot load it, or it is accelerated and the accelerator cannot be used.
+        UserError: ONNX Runtime cannot load it, it was replaced since it was read, or it is accelerated and the
+            accelerator cannot be used.
         MemoryError: too little memory.
     """
+    path = contents.path
     options = session_options(threads=threads or 0)
     absent = None
     try:
@@ -47,7 +49,7 @@ def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime
     except UserError as error:  # portable files open all the same
         absent = str(error)
     try:
-        return _open(path, options)
+        opened = open_apart(path, options)
     except ORT_ERRORS as error:
         require_memory(error, path)
         if absent and f"{native.DOMAIN}:{native.OPERATOR}" in str(error):
@@ -55,17 +57,6 @@ def open_checked(path: Path | str, *, threads: int | None = None) -> onnxruntime
         raise UserError(
             f"{path}: not a whole ONNX model ({reason(error)}); copy it again or export the network again"
         ) from error
-
-
-def _open(path: Path | str, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
-    # The first session of a process makes the thread that opens it take denormal numbers for zero, for good: let it be
-    # a thread that ends here.
-    with ThreadPoolExecutor(max_workers=1) as opener:
-        opened = opener.submit(
-            onnxruntime.InferenceSession,
-            path,
-            options,
-            providers=["CPUExecutionProvider"],
-            enable_fallback=0,  # which would try again, and print what failed to standard output
-        )
-        return opened.result()
+    if opened.get_modelmeta().custom_metadata_map.get(CHECKSUM_KEY) != contents.sha256:
+        raise UserError(f"{path}: was replaced while it was opened; give it again once no program writes it")
+    return opened

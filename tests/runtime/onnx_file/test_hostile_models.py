@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from tests.exported import sealed
 from tests.runtime.onnx_file.hostile import HOSTILE
 from wcr_med.errors import UserError
 from wcr_med.onnx_file import read_contents
@@ -36,7 +37,7 @@ def hostile(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (change, _) in HOSTILE.items():
         model = onnx.load(model_file)
         change(model)
-        (folder / f"{name.replace(' ', '_')}.onnx").write_bytes(model.SerializeToString())
+        (folder / f"{name.replace(' ', '_')}.onnx").write_bytes(sealed(model))
     return folder
 
 

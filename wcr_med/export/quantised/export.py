@@ -20,6 +20,7 @@ from wcr_med.export.parity import ParityReport, parity
 from wcr_med.export.quantised.calibration import calibration_feeds
 from wcr_med.export.quantised.graph import computing_nodes, named_nodes, quantise
 from wcr_med.export.storage import Storage, TensorStorage, store
+from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import LICENCE_NOTE
 from wcr_med.volumes import Volume
@@ -156,5 +157,5 @@ def _save(model: onnx.ModelProto, path: Path, storage: Storage) -> tuple[TensorS
     stored = store(model, storage)
     write_layers(stored.model, stored.tensors)
     onnx.checker.check_model(stored.model)
-    onnx.save(stored.model, path)
+    write_model(stored.model, path)
     return stored.tensors

@@ -12,6 +12,7 @@ from wcr_med.export.standalone.framing import Resampling, resampling
 from wcr_med.export.standalone.statistics import Statistics, measure
 from wcr_med.export.standalone.writing import GraphWriter, Results, Tensor, value_info
 from wcr_med.model_metadata import INPUTS, OUTPUTS, STANDALONE_OUTPUTS, ModelMetadata
+from wcr_med.onnx_file import SEAL_KEYS
 
 IMAGE, (MASK, PROBABILITY) = INPUTS[0], STANDALONE_OUTPUTS
 _NATIVE = ("rows", "columns")
@@ -31,9 +32,10 @@ def build_standalone(model: ModelProto, metadata: ModelMetadata) -> ModelProto:
     Requires: a portable model that the checker accepts, of opset 18 or later, whose inputs and outputs are those of
     `wcr_med.export.graph.to_onnx`; its weights may be stored in any form.
 
-    Ensures: weights are stored as before, and decoded once, at load, where the portable file's are. Metadata stay. For
-    a volume of 8-bit values the answer is that of `wcr_med.preprocess.predict_volume` and `binarise` but for the order
-    in which products of float32 matrices are summed up.
+    Ensures: weights are stored as before, and decoded once, at load, where the portable file's are. Metadata stay, but
+    for the checksum, which belongs to a file (`wcr_med.onnx_file.seal`). For a volume of 8-bit values the answer is
+    that of `wcr_med.preprocess.predict_volume` and `binarise` but for the order in which products of float32 matrices
+    are summed up.
 
     Args:
         model: the portable graph; left alone.
@@ -62,7 +64,7 @@ def build_standalone(model: ModelProto, metadata: ModelMetadata) -> ModelProto:
     )
     result = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    result.metadata_props.extend(model.metadata_props)
+    result.metadata_props.extend(entry for entry in model.metadata_props if entry.key not in SEAL_KEYS)
     result = remove_unused_initializers(result)
     onnx.checker.check_model(result, full_check=True)
     return result

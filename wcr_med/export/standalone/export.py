@@ -12,8 +12,10 @@ from wcr_med import native
 from wcr_med.errors import UserError
 from wcr_med.export.standalone.assembly import build_standalone
 from wcr_med.export.standalone.gate import StandaloneParity, compare
+from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, sha256_of_file
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
+from wcr_med.onnx_file import read_contents
 from wcr_med.volumes import Volume
 
 _TOLERANCE = 1e-4  # of probabilities; products summed up in another order make some 1e-6
@@ -80,7 +82,7 @@ def standalone_of(
     model, metadata = _load(path)
     whole = build_standalone(model, metadata)
     with atomic_path(target) as temporary:
-        onnx.save(whole, temporary)
+        write_model(whole, temporary)
         report = compare(path, temporary, volumes, metadata, n_slices=n_slices, threads=threads)
         report.require(tolerance=_TOLERANCE, n_voxels=allowed_voxels)
     return StandaloneResult(
@@ -94,8 +96,7 @@ def standalone_of(
 
 
 def _load(path: Path) -> tuple[onnx.ModelProto, ModelMetadata]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give an ONNX file that `wcr-med export` wrote")
+    read_contents(path)  # is whole, by its checksum
     try:
         # Files of ours keep all within; what another refers to is not opened.
         model = onnx.load(path, load_external_data=False)
