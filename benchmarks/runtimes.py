@@ -252,12 +252,12 @@ def reason(error: Exception) -> str:
     return text.strip().splitlines()[0].replace("|", "/")[:120] if text.strip() else type(error).__name__
 
 
-def placed(page: str, table: str) -> str:
+def placed(page: str, table: str, *, begin: str = BEGIN, end: str = END) -> str:
     """The page with the table between its markers."""
-    if BEGIN not in page or END not in page:
-        raise SystemExit(f"the page has no lines {BEGIN} and {END} to write between")
-    head, rest = page.split(BEGIN, 1)
-    return f"{head}{BEGIN}\n\n{table}\n{END}{rest.split(END, 1)[1]}"
+    if begin not in page or end not in page:
+        raise SystemExit(f"the page has no lines {begin} and {end} to write between")
+    head, rest = page.split(begin, 1)
+    return f"{head}{begin}\n\n{table}\n{end}{rest.split(end, 1)[1]}"
 
 
 if __name__ == "__main__":

@@ -229,8 +229,8 @@ def export(
     storage: Annotated[
         str | None,
         typer.Option(
-            help="How positions of weights are stored: auto (the smallest, by tensor), dense, gap8, sparse_value,"
-            " rice; default: export.storage."
+            help="How positions of weights are stored: auto (by tensor, what saves 1 kB at least), dense, gap8, rice,"
+            " sparse_value (which most other programs cannot read); default: export.storage."
         ),
     ] = None,
     values: Annotated[

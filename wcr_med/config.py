@@ -431,7 +431,9 @@ class ExportConfig(Section):
     """The ONNX file."""
 
     storage: Literal["auto", "dense", "gap8", "sparse_value", "rice"] = Field(
-        "auto", description="How positions of weights are stored; auto: the smallest, by tensor"
+        "auto",
+        description="How positions of weights are stored; auto, by tensor: of gap8, rice and dense the smallest, but "
+        "dense where that saves less than 1 kB, and never sparse_value, which most other programs cannot read",
     )
     values: Literal["fp32", "fp16", "int8"] = Field(
         "fp32", description="How values of weights are stored; fp32: bit-exact; int8: one scale an output channel"

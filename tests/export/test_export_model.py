@@ -67,7 +67,7 @@ def test_the_result_is_json(exported: ExportResult) -> None:
     assert document["file"] == exported.path.name
     assert 0 < document["size_ratio"] < 1
     assert document["parity"]["largest_logit_difference"] < 1e-3
-    assert {row["storage"] for row in document["tensors"]} == {"gap8", "sparse_value", "dense"}
+    assert {row["storage"] for row in document["tensors"]} == {"gap8", "dense"}
     assert {row["values"] for row in document["tensors"]} == {"fp32"}
 
 

@@ -244,3 +244,13 @@ def test_arithmetic_of_the_caller_is_left_alone(model_file: Path) -> None:
         "assert before > 0 and tiny() == before"
     )
     subprocess.run([sys.executable, "-c", program, str(model_file)], check=True)
+
+
+def test_an_answer_of_another_size_is_refused(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd:
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [np.zeros((2, 1, SIZE, SIZE - 1), np.float32)]
+
+    monkeypatch.setattr(segmenter, "_session", Odd())
+    with pytest.raises(UserError, match=r"answers with an array of \(2, 1, 32, 31\) where its metadata promise"):
+        segmenter.probability(np.ones((2, 20, 20, 3), np.uint8))

@@ -12,7 +12,7 @@ from wcr_med.export.passes import fold_batch_norm
 from wcr_med.export.quantised import QuantisedResult, export_quantised
 from wcr_med.export.sessions import open_session, require_accelerator
 from wcr_med.export.standalone import StandaloneResult, build_standalone, standalone_of
-from wcr_med.export.storage import decode_kernel, encode_kernel, store
+from wcr_med.export.storage import decode_kernel, dense_again, encode_kernel, store
 
 __all__ = [
     "AcceleratedResult",
@@ -27,6 +27,7 @@ __all__ = [
     "build_graph",
     "build_standalone",
     "decode_kernel",
+    "dense_again",
     "encode_kernel",
     "export_accelerated",
     "export_model",

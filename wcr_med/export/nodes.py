@@ -26,6 +26,19 @@ def captured(node: NodeProto) -> Iterator[str]:
             yield from _taken_from_outside(graph)
 
 
+def parted(graph: GraphProto) -> tuple[list[NodeProto], list[NodeProto]]:
+    """The nodes that no graph input reaches (decoders of kernels), and the others; in the graph's order."""
+    changing = {value.name for value in graph.input}
+    constant, varying = [], []
+    for node in graph.node:
+        if changing.isdisjoint(reads(node)):
+            constant.append(node)
+        else:
+            varying.append(node)
+            changing.update(node.output)
+    return constant, varying
+
+
 def free_name(wish: str, taken: Collection[str]) -> str:
     """The name wished for, with a number where it is taken."""
     name, number = wish, 1

@@ -154,6 +154,12 @@ class Segmenter:
         except ORT_ERRORS as error:
             require_memory(error, self.source)
             raise UserError(f"{self.source}: ONNX Runtime cannot run it ({reason(error)}); export it again") from error
+        grid = (len(image_Schw), 1, *image_Schw.shape[2:])
+        if probability_S1hw.shape != grid:
+            raise UserError(
+                f"{self.source}: answers with an array of {probability_S1hw.shape} where its metadata promise {grid}; "
+                "export the network again"
+            )
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, compose, helper
 
-from wcr_med.export.nodes import free_prefix, reads
+from wcr_med.export.nodes import free_prefix, parted
 from wcr_med.export.passes import remove_unused_initializers
 from wcr_med.export.standalone.framing import Resampling, resampling
 from wcr_med.export.standalone.statistics import Statistics, measure
@@ -46,7 +46,7 @@ def build_standalone(model: ModelProto, metadata: ModelMetadata) -> ModelProto:
         `mask` uint8 of 0 and 1 and `probability` float32 in [0, 1], both (slices, rows, columns).
     """
     network = _renamed(model)
-    constant, varying = _parted(network)
+    constant, varying = parted(network)
     writer = GraphWriter(free_prefix("s", network))
     image_SHWC = writer.tensor(np.uint8, IMAGE)
     found = measure(writer, image_SHWC, metadata.preprocess, metadata.in_channels)
@@ -113,16 +113,3 @@ def _renamed(model: ModelProto) -> GraphProto:
         rename_value_infos=False,
     )
     return renamed.graph
-
-
-def _parted(network: GraphProto) -> tuple[list[NodeProto], list[NodeProto]]:
-    """The nodes that are the same for every slice (decoders of kernels), and those that depend on the input."""
-    changing = {value.name for value in network.input}
-    constant, varying = [], []
-    for node in network.node:
-        if changing.isdisjoint(reads(node)):
-            constant.append(node)
-        else:
-            varying.append(node)
-            changing.update(node.output)
-    return constant, varying

@@ -10,7 +10,15 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from wcr_med.export.nodes import attribute, free_prefix
 from wcr_med.export.storage.decoders import Decoder, build_decoder
-from wcr_med.export.storage.forms import FORMS, Form, Storage, TensorStorage, Values, entropy_bound_bytes
+from wcr_med.export.storage.forms import (
+    AUTO_FORMS,
+    MIN_GAIN_BYTES,
+    Form,
+    Storage,
+    TensorStorage,
+    Values,
+    entropy_bound_bytes,
+)
 from wcr_med.export.storage.kernels import encode_values
 from wcr_med.export.storage.positions import non_zero_positions
 from wcr_med.export.storage.values import stored_values
@@ -46,8 +54,9 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     biases among them. The int8 ones keep every bit, whatever `values` is.
 
     Ensures: with fp32, every kernel has the same bits as before, so outputs are the same to the last bit. Otherwise
-    every kernel is what `values` makes of it, and its zeros are zeros. With "auto" the forms are those that together
-    need the fewest bytes in the file, of those that ONNX Runtime and OpenVINO read; dense on a tie.
+    every kernel is what `values` makes of it, and its zeros are zeros. With "auto" the forms are those of
+    `AUTO_FORMS` that together need the fewest bytes in the file; but a kernel stays dense unless it gets smaller by
+    `MIN_GAIN_BYTES`, and a file has a form more only if that makes it smaller by as much.
 
     Args:
         model: the graph; left alone.
@@ -57,7 +66,7 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     Raises:
         UserError: a kernel's values cannot be stored in that type; the message names it.
     """
-    forms = FORMS if storage == "auto" else (storage,)
+    forms = AUTO_FORMS if storage == "auto" else (storage,)
     prefix = free_prefix("k", model.graph)
     kernels = {
         tensor.name: _candidates(tensor, axis, forms, values, prefix=prefix, number=number)
@@ -74,16 +83,29 @@ def store(model: ModelProto, storage: Storage, values: Values = "fp32") -> Store
     )
 
 
-def _kernels(model: ModelProto) -> list[tuple[TensorProto, int]]:
-    """Every kernel with the axis of its output channels, in the order of initializers."""
-    overridable = {value.name for value in model.graph.input}
+def kernel_names(model: ModelProto) -> list[str]:
+    """Every tensor that is read as a kernel, initializer or not, in the order of nodes; each once."""
+    readers, quantised = _readers(model)
+    dequantised = {name for node in model.graph.node if node.op_type == _DEQUANTISES for name in node.output}
+    return list(dict.fromkeys([*(name for name in readers if name not in dequantised), *quantised]))
+
+
+def _readers(model: ModelProto) -> tuple[dict[str, NodeProto], dict[str, None]]:
+    """Tensor -> the first node that reads it as a kernel; and the tensors that a DequantizeLinear reads."""
     readers: dict[str, NodeProto] = {}
-    quantised: set[str] = set()
+    quantised: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type in _KERNEL_READERS and node.domain == "":
             readers.setdefault(node.input[_KERNEL_READERS[node.op_type]], node)
         elif node.op_type == _DEQUANTISES and node.domain == "":
-            quantised.add(node.input[0])
+            quantised[node.input[0]] = None
+    return readers, quantised
+
+
+def _kernels(model: ModelProto) -> list[tuple[TensorProto, int]]:
+    """Every kernel with the axis of its output channels, in the order of initializers."""
+    overridable = {value.name for value in model.graph.input}
+    readers, quantised = _readers(model)
 
     def is_kernel(tensor: TensorProto) -> bool:
         if tensor.name in overridable or 0 in tensor.dims:
@@ -133,10 +155,13 @@ def _candidates(
 
 
 def _cheapest_forms(kernels: Iterable[_Kernel], forms: Sequence[Form]) -> tuple[Form, ...]:
-    """The subset of forms that needs the fewest bytes in all, with what the decoders share counted once."""
+    """The subset of forms that needs the fewest bytes in all, with what the decoders share counted once.
+
+    Each form beyond the first must be worth `MIN_GAIN_BYTES`; where there is a choice, dense is among them.
+    """
     every = list(kernels)
-    subsets = [subset for n in range(1, len(forms) + 1) for subset in itertools.combinations(forms, n)]
-    return min(subsets, key=lambda subset: _total(every, subset))
+    subsets = [(forms[0], *others) for n in range(len(forms)) for others in itertools.combinations(forms[1:], n)]
+    return min(subsets, key=lambda subset: _total(every, subset) + MIN_GAIN_BYTES * len(subset))
 
 
 def _total(kernels: Sequence[_Kernel], forms: Sequence[Form]) -> int:
@@ -148,7 +173,9 @@ def _total(kernels: Sequence[_Kernel], forms: Sequence[Form]) -> int:
 
 
 def _smallest(kernel: _Kernel, forms: Sequence[Form]) -> Form:
-    return min(forms, key=lambda form: kernel.sizes[form])
+    """The first form, or the smallest where that is worth it."""
+    smallest = min(forms, key=lambda form: kernel.sizes[form])
+    return smallest if kernel.sizes[smallest] + MIN_GAIN_BYTES <= kernel.sizes[forms[0]] else forms[0]
 
 
 def _with_decoders(model: ModelProto, decoders: dict[str, Decoder]) -> ModelProto:

@@ -12,12 +12,19 @@ Form = Literal["dense", "gap8", "sparse_value", "rice"]
 """How positions are written; see `wcr_med.export.storage.positions`."""
 
 Storage = Literal["auto", "dense", "gap8", "sparse_value", "rice"]
-"""A form for every kernel, or the smallest for each."""
+"""A form for every kernel, or "auto": of `AUTO_FORMS` what makes the file smaller by `MIN_GAIN_BYTES` at least."""
 
 Values = Literal["fp32", "fp16", "int8"]
 """How values are written; see `wcr_med.export.storage.values`."""
 
 FORMS: tuple[Form, ...] = ("dense", "gap8", "sparse_value", "rice")
+
+AUTO_FORMS: tuple[Form, ...] = ("dense", "gap8", "rice")
+"""What "auto" chooses from. Not sparse_value: most programs that read or rewrite ONNX files do not know a Constant with
+that attribute and refuse the whole file (`benchmarks/readers.py`), and it saves some hundred bytes a kernel at most."""
+
+MIN_GAIN_BYTES = 1024
+"""What "auto" takes a form for at least: by kernel against dense, and by file for each further form in it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
