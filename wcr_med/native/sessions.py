@@ -3,8 +3,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pathlib import Path
-
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
