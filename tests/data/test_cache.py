@@ -10,6 +10,7 @@ import pytest
 
 from wcr_med.config import DataConfig
 from wcr_med.data import cache as cache_module
+from wcr_med.data import cache_files
 from wcr_med.data.cache import SliceCache, prepare_cache
 from wcr_med.data.index import PatientEntry, index_patients, load_volume
 from wcr_med.data.phantom import make_phantom
@@ -98,7 +99,48 @@ def test_a_changed_file_and_another_set_of_patients_are_prepared_anew(
     key = _prepare(copied, tmp_path / "cache").key
     assert _prepare(copied[1:], tmp_path / "cache").key != key
     os.utime(copied[0].files[0], ns=(1, 1))
-    assert _prepare(copied, tmp_path / "cache").key != key
+    assert _prepare(copied, tmp_path / "cache").key == key
+
+
+def test_images_of_the_same_size_and_date_are_told_by_their_content(
+    copied: tuple[PatientEntry, ...], tmp_path: Path
+) -> None:
+    before = _prepare(copied, tmp_path / "cache")
+    path = copied[0].files[0]
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255  # a pixel: TIFFs of the phantom are not compressed
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = _prepare(copied, tmp_path / "cache")
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert after.key != before.key
+    assert not np.array_equal(after.images_NChw, before.images_NChw)
+
+
+@pytest.mark.parametrize("name", ["images.f16", "masks.u8", "index.json"])
+def test_one_flipped_bit_of_a_cache_is_noticed(
+    entries: tuple[PatientEntry, ...], tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = _prepare(entries, tmp_path)
+    assert whole.folder is not None
+    expected = np.array(whole.images_NChw)
+    path = whole.folder / name
+    content = bytearray(path.read_bytes())
+    content[2 * len(content) // 3] ^= 1
+    path.write_bytes(content)
+    again = _prepare(entries, tmp_path)
+    np.testing.assert_array_equal(again.images_NChw, expected)
+    assert f"{whole.folder}: the prepared slices are damaged" in caplog.text
+    assert "they are prepared again" in caplog.text
+
+
+def test_a_cache_is_compared_with_its_checksums_once_in_a_process(
+    entries: tuple[PatientEntry, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prepare(entries, tmp_path)
+    _prepare(entries, tmp_path)
+    monkeypatch.setattr(cache_files, "_checksum", None)  # would fail if it were called
+    _prepare(entries, tmp_path)
 
 
 def test_swapped_roles_of_files_have_another_key(entries: tuple[PatientEntry, ...]) -> None:

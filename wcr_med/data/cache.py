@@ -1,7 +1,8 @@
 """Slices prepared once: normalised, on the network's grid, in files that are mapped into memory.
 
-One folder a key; the key covers the files (name, size, time of change), the preprocessing settings and the preparing
-code, so a cache that no longer fits is never opened. The folder may be deleted at any time.
+One folder a key; the key covers the files (name and content), the preprocessing settings and the preparing code, so a
+cache that no longer fits is never opened. Checksums of its own files are compared once in a process, when it is opened.
+The folder may be deleted at any time.
 
 Shape suffixes: N slices of all patients, C channels, h and w rows and columns of the network's grid.
 """
@@ -20,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wcr_med import preprocess
-from wcr_med.data.cache_files import GrowingCache, PatientSlices, read_cache_files
+from wcr_med.data.cache_files import GrowingCache, PatientSlices, read_cache_files, require_checksums
+from wcr_med.data.content import file_hash
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.data.parallel import alone, map_ahead
 from wcr_med.data.read_ahead import will_need
@@ -139,15 +141,7 @@ def prepare_cache(
 def _key(entries: Sequence[PatientEntry], settings: PreprocessSettings) -> str:
     patients = []
     for entry in entries:
-        files = []
-        for path in entry.files:
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise UserError(
-                    f"{path}: cannot be read ({error.strerror}); restore it or index the data again"
-                ) from error
-            files.append([path.name, status.st_size, status.st_mtime_ns])
+        files = [[path.name, file_hash(path)] for path in entry.files]  # a date may be kept by whoever replaced a file
         roles = [path.name for path in (*entry.channels, *filter(None, [entry.label]))]
         patients.append([entry.patient_id, files, roles, asdict(entry.labels)])
     # The code that prepares is part of the key: without it, a changed rule would go on with slices of the old one.
@@ -256,9 +250,12 @@ def _try_open(folder: Path, key: str) -> SliceCache | None:
     if not folder.is_dir():
         return None
     try:
-        return _open(folder, key)
-    except (UserError, OSError, ValueError, KeyError, TypeError):
+        cache = _open(folder, key)
+        require_checksums(folder)
+    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.warning("%s: the prepared slices are damaged (%s); they are prepared again", folder, error)
         return None
+    return cache
 
 
 def _open(folder: Path, key: str) -> SliceCache:

@@ -7,11 +7,13 @@ on from there.
 Shape suffixes: S slices of one patient, N slices of all, C channels, h and w rows and columns of the network's grid.
 """
 
+import itertools
 import json
 import os
 import shutil
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wcr_med.files import read_json, write_json, write_text
+from wcr_med.locks import remove_unfinished
 
 Array = npt.NDArray[Any]
 
 _IMAGES, _MASKS, _INDEX, _JOURNAL = "images.f16", "masks.u8", "index.json", "journal.jsonl"
 _CHUNK_BYTES = 1 << 22
+_THREADS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,7 @@ class GrowingCache:
         self.folder = folder
         self._key = key
         folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
         for name in (_IMAGES, _MASKS):
             (folder / name).touch()
         self._images = (folder / _IMAGES).open("r+b", buffering=0)
@@ -151,6 +156,7 @@ class GrowingCache:
                 "n_slices": n_slices,
                 "slice_numbers": [number for entry in self._entries for number in entry.slice_numbers],
                 "has_tumour": [holds for entry in self._entries for holds in entry.has_tumour],
+                "checksums": [entry.checksum for entry in self._entries],
             },
         )
         self.close()
@@ -174,17 +180,7 @@ class GrowingCache:
         return sum(images for images, _ in sizes), sum(masks for _, masks in sizes)
 
     def _is_whole(self, entry: _Entry) -> bool:
-        checksum = 0
-        for stream, start, n_bytes in zip((self._images, self._masks), self._ends(), entry.n_bytes(), strict=True):
-            stream.seek(start)
-            left = n_bytes
-            while left:
-                chunk = stream.read(min(left, _CHUNK_BYTES))
-                if not chunk:
-                    return False
-                checksum = zlib.crc32(chunk, checksum)
-                left -= len(chunk)
-        return checksum == entry.checksum
+        return _checksum((self._images, self._masks), self._ends(), entry.n_bytes()) == entry.checksum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +218,53 @@ def read_cache_files(folder: Path, key: str) -> CacheFiles:
         slice_numbers_N=np.array(columns[0], dtype=np.int64),
         has_tumour_N=np.array(columns[1], dtype=bool),
     )
+
+
+def require_checksums(folder: Path) -> None:
+    """Compare a finished cache with its checksums, once in a process, unless a file is written again.
+
+    Raises:
+        ValueError: the slices of a patient are not as they were written; names the patient.
+        UserError, KeyError, TypeError, OSError: the index is no index, or a file cannot be read.
+    """
+    files = [folder / name for name in (_IMAGES, _MASKS, _INDEX)]
+    states = [path.stat() for path in files]
+    state = (folder.resolve(), *((one.st_size, one.st_mtime_ns, one.st_ino, one.st_ctime_ns) for one in states))
+    if state in _compared:
+        return
+    index = read_json(folder / _INDEX)
+    _, n_channels, height, width = index["shape"]
+    sizes = [(2 * n * n_channels * height * width, n * height * width) for n in index["n_slices"]]
+    starts = [(0, 0), *itertools.accumulate(sizes, lambda left, right: (left[0] + right[0], left[1] + right[1]))]
+
+    def of_patient(place: int) -> int | None:
+        with (folder / _IMAGES).open("rb", buffering=0) as images, (folder / _MASKS).open("rb", buffering=0) as masks:
+            return _checksum((images, masks), starts[place], sizes[place])
+
+    with ThreadPoolExecutor(_THREADS) as pool:  # reading and computing leave the interpreter lock
+        found = list(pool.map(of_patient, range(len(sizes))))
+    for patient_id, checksum, expected in zip(index["patient_ids"], found, index["checksums"], strict=True):
+        if checksum != expected:
+            raise ValueError(f"the slices of {patient_id} were changed since they were written")
+    _compared.add(state)
+
+
+_compared: set[tuple[Any, ...]] = set()
+
+
+def _checksum(streams: Sequence[BinaryIO], starts: Sequence[int], sizes: Sequence[int]) -> int | None:
+    """CRC-32 of a patient's images, then masks; `None` where a file ends too early."""
+    checksum = 0
+    for stream, start, n_bytes in zip(streams, starts, sizes, strict=True):
+        stream.seek(start)
+        left = n_bytes
+        while left:
+            chunk = stream.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                return None
+            checksum = zlib.crc32(chunk, checksum)
+            left -= len(chunk)
+    return checksum
 
 
 def _parts(patient: PatientSlices) -> tuple[Array, Array]:

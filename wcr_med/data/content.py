@@ -20,27 +20,33 @@ def content_hash(entries: Sequence[PatientEntry]) -> str:
 
     What label values were said to mean is part of it; where nothing was said, it is that of the files alone.
 
-    A file is read once in a process, unless its size or date changes.
+    A file is read once in a process, unless it is written again.
 
     Raises:
         UserError: a file cannot be read.
     """
     files = {
-        entry.patient_id: {path.name: _file_hash(path) for path in entry.files}
+        entry.patient_id: {path.name: file_hash(path) for path in entry.files}
         for entry in track(entries, label="hash the images", unit="patient", total=len(entries), log=_LOG)
     }
     meant = {entry.patient_id: asdict(entry.labels) for entry in entries if entry.labels != LabelValues()}
     return sha256_of_json({"files": files, "labels": meant} if meant else files)
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes; read once in a process, unless it is written again.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         status = path.stat()
-        return _read(path, status.st_size, status.st_mtime_ns)
+        # The last of these changes with the content even where whoever writes it sets the date back.
+        return _read(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the disk and the permissions") from None
 
 
 @cache
-def _read(path: Path, size: int, mtime_ns: int) -> str:
+def _read(path: Path, *_state: int) -> str:
     return sha256_of_file(path)
