@@ -36,7 +36,7 @@ class ModelArtefact:
             results.
         provenance: of the run, see `wcr_med.provenance`.
         channels: names of the input channels, in their order; `None`: not known.
-        image_statistics: what the training images look like, see `wcr_med.preprocess.plausibility`; `None`: not known.
+        image_statistics: what the training images look like, see `wcr_med.plausibility`; `None`: not known.
         schema_version: of this document.
     """
 

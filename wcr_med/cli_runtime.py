@@ -45,6 +45,15 @@ def infer(
     batch_size: Annotated[int, typer.Option(min=1, help="Slices a forward pass; bounds the memory.")] = 4,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads in all; 0: one a processor.")] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Volumes at the same time; they share the threads.")] = 1,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SELECTOR",
+            help="Which part of the input is this channel of the network: a DICOM series by number, UID, folder or"
+            " description ('*FLAIR*'), a NIfTI file by pattern, a channel of one file by number. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Keep what an earlier call finished with the same model and options.")
     ] = False,
@@ -58,18 +67,21 @@ def infer(
     NAME.seg.dcm. volumes.csv lists what was found, failures.csv what could not be read. For research use only; not a
     medical device.
 
-    Exit code: 0 all segmented; 100 + n if n inputs failed (125: 25 or more); 2 nothing done, or no place for results.
+    Exit code: 0 all segmented; 3 all segmented, but images are unlike those of the training (see the warnings); 100 + n
+    if n inputs failed (125: 25 or more); 2 nothing done, or no place for results.
 
     Example: wcr-med infer runs/lgg/export/pruned-90.onnx /data/kaggle_3m/TCGA_DU_5851_19950428 -o masks
     """
-    from wcr_med.runtime.report import exit_code, failure_lines
+    from wcr_med.runtime.report import UNLIKE, SegmentedVolume, exit_code, failure_lines, warning_lines
 
+    warned: tuple[SegmentedVolume, ...] = ()
     if dry_run:
         from wcr_med.runtime import Segmenter, find_sources
-        from wcr_med.runtime.finding import DEFAULT_CHANNEL_FILES
+        from wcr_med.volumes.choice import choose_channels
 
         metadata = Segmenter.from_file(model, threads=threads).metadata
-        found = find_sources(inputs, channel_files=metadata.channel_files or DEFAULT_CHANNEL_FILES)
+        channels = choose_channels(metadata.channels, metadata.in_channels, channel or ())
+        found = find_sources(inputs, channel_files=metadata.channel_files, channels=channels)
         for source in found.sources:
             say(printable(source.name))
         failures = found.failures
@@ -88,16 +100,23 @@ def infer(
             batch_size=batch_size,
             threads=threads,
             processes=processes,
+            channels=channel or (),
             resume=resume,
             progress=True,
         )
-        failures = report.failures
+        failures, warned = report.failures, report.warnings
         say(f"{len(report.volumes)} volumes segmented; see {report.table}")
+    if warned:
+        say(f"warning: masks of {len(warned)} may be wrong:", err=True)
+        for line in warning_lines(warned):
+            say(line, err=True)
     if failures:
         say(f"error: {len(failures)} could not be segmented:", err=True)
         for line in failure_lines(failures):
             say(line, err=True)
         raise typer.Exit(exit_code(failures))
+    if warned:
+        raise typer.Exit(UNLIKE)
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]

@@ -55,7 +55,7 @@ class ModelMetadata:
         provenance: of the training run and of the export.
         channel_files: for NIfTI with one file a channel: a file pattern for each channel, in the network's order.
         channels: names of the channels, in the network's order; `None`: the file does not name them.
-        image_statistics: what the training images look like, see `wcr_med.preprocess.plausibility`; `None`: the file
+        image_statistics: what the training images look like, see `wcr_med.plausibility`; `None`: the file
             does not say.
         classes: name of each label, from label 0.
         intended_use: for the reader.

@@ -9,20 +9,23 @@ pytest.importorskip("highdicom")
 
 import highdicom as hd
 import pydicom
+from pydicom.uid import generate_uid
 
 from tests.volumes.dicom_files import AXIAL, CORONAL, change, write_series
 from wcr_med.runtime import Segmenter
 from wcr_med.runtime.dicom_seg import write_dicom_seg
 from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.infer import infer
+from wcr_med.volumes.choice import choose_channels
 from wcr_med.volumes.dicom import read_dicom
 
 RNG = np.random.default_rng(0)
 IMAGE_SHW = RNG.integers(0, 1000, (4, 16, 20)).astype(np.uint16)
 
 
-def read(folder):
-    return read_dicom(sorted(folder.glob("*.dcm")), patient_id="p")
+def read(folder, *assignments):
+    channels = choose_channels(None, max(1, len(assignments)), assignments)
+    return read_dicom(sorted(folder.glob("*.dcm")), patient_id="p", channels=channels)
 
 
 @pytest.mark.parametrize("orientation", [AXIAL, CORONAL, (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)])
@@ -30,7 +33,7 @@ def test_every_voxel_of_the_segment_lies_where_its_image_does(tmp_path, orientat
     paths = write_series(tmp_path, IMAGE_SHW, orientation=orientation)
     volume = read(tmp_path)
     mask_SHW = (volume.image_SHWC[..., 0] > 700).astype(np.uint8)
-    write_dicom_seg(volume, mask_SHW, paths, tmp_path / "out" / "p.seg.dcm", model="a.onnx")
+    write_dicom_seg(volume, mask_SHW, tmp_path / "out" / "p.seg.dcm", model="a.onnx")
 
     segmentation = hd.seg.segread(tmp_path / "out" / "p.seg.dcm")
     uids = [pydicom.dcmread(path).SOPInstanceUID for path in paths]
@@ -43,7 +46,7 @@ def test_every_voxel_of_the_segment_lies_where_its_image_does(tmp_path, orientat
 def test_what_the_segmentation_says(tmp_path):
     paths = write_series(tmp_path, IMAGE_SHW)
     volume = read(tmp_path)
-    write_dicom_seg(volume, np.ones(IMAGE_SHW.shape, bool), paths, tmp_path / "p.seg.dcm", model="pruned-90.onnx")
+    write_dicom_seg(volume, np.ones(IMAGE_SHW.shape, bool), tmp_path / "p.seg.dcm", model="pruned-90.onnx")
     segmentation = hd.seg.segread(tmp_path / "p.seg.dcm")
     source = pydicom.dcmread(paths[0])
     assert segmentation.SegmentationType == "BINARY"
@@ -61,27 +64,28 @@ def test_what_the_segmentation_says(tmp_path):
 
 
 def test_an_empty_mask_is_a_segmentation_too(tmp_path):
-    paths = write_series(tmp_path, IMAGE_SHW)
-    write_dicom_seg(read(tmp_path), np.zeros(IMAGE_SHW.shape, np.uint8), paths, tmp_path / "p.seg.dcm", model="m")
+    write_series(tmp_path, IMAGE_SHW)
+    write_dicom_seg(read(tmp_path), np.zeros(IMAGE_SHW.shape, np.uint8), tmp_path / "p.seg.dcm", model="m")
     segmentation = hd.seg.segread(tmp_path / "p.seg.dcm")
     assert segmentation.NumberOfFrames == len(IMAGE_SHW)
     assert not segmentation.pixel_array.any()
 
 
 def test_another_shape_is_refused(tmp_path):
-    paths = write_series(tmp_path, IMAGE_SHW)
+    write_series(tmp_path, IMAGE_SHW)
     with pytest.raises(ValueError, match="result of shape"):
-        write_dicom_seg(read(tmp_path), np.zeros((1, 2, 3)), paths, tmp_path / "p.seg.dcm", model="m")
+        write_dicom_seg(read(tmp_path), np.zeros((1, 2, 3)), tmp_path / "p.seg.dcm", model="m")
 
 
 def test_infer_segments_a_study_of_three_series(model_file, tmp_path):
     for number in (1, 2, 3):
         write_series(tmp_path / "study", IMAGE_SHW // number, number=number)
-    report = infer(model_file, [tmp_path / "study"], tmp_path / "out", threads=1, probabilities=True)
+    which = [f"{number}={number}" for number in (1, 2, 3)]
+    report = infer(model_file, [tmp_path / "study"], tmp_path / "out", threads=1, probabilities=True, channels=which)
     assert report.ok
     (segmented,) = report.volumes
     assert [path.name for path in segmented.mask_files] == ["study.seg.dcm"]
-    volume = read(tmp_path / "study")
+    volume = read(tmp_path / "study", *which)
     segmenter = Segmenter.from_file(model_file, threads=1)
     probability_SHW = segmenter.probability(volume.image_SHWC)
     frames = hd.seg.segread(segmented.mask_files[0])
@@ -93,10 +97,13 @@ def test_infer_segments_a_study_of_three_series(model_file, tmp_path):
 
 def test_a_damaged_study_does_not_stop_the_others(model_file, tmp_path):
     for name in ("bad", "good"):
+        study = generate_uid()
         for number in (1, 2, 3):
-            write_series(tmp_path / "studies" / name, IMAGE_SHW, number=number)
+            folder = tmp_path / "studies" / name
+            write_series(folder, IMAGE_SHW // number, number=number, StudyInstanceUID=study)
     change(tmp_path / "studies" / "bad" / "1-002.dcm", ImageOrientationPatient=list(CORONAL))
-    report = infer(model_file, [tmp_path / "studies"], tmp_path / "out", threads=1)
+    which = [f"{number}={number}" for number in (1, 2, 3)]
+    report = infer(model_file, [tmp_path / "studies"], tmp_path / "out", threads=1, channels=which)
     assert [volume.name for volume in report.volumes] == ["good"]
     assert "of another orientation" in report.failures[0].message
 

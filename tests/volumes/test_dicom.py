@@ -7,14 +7,16 @@ pytest.importorskip("highdicom")
 
 from tests.volumes.dicom_files import AXIAL, CORONAL, change, write_series
 from wcr_med.volumes import FileError
-from wcr_med.volumes.dicom import read_dicom, read_series
+from wcr_med.volumes.choice import choose_channels
+from wcr_med.volumes.dicom import read_dicom
 from wcr_med.volumes.nifti import read_nifti, write_nifti
 
 IMAGE_SHW = np.arange(5 * 6 * 7, dtype=np.uint16).reshape(5, 6, 7)
 
 
-def read(folder):
-    return read_dicom(sorted(folder.glob("*.dcm")), patient_id="p")
+def read(folder, *assignments, names=("FLAIR",), n=None):
+    channels = choose_channels(names, n or len(names), assignments)
+    return read_dicom(sorted(folder.rglob("*.dcm")), patient_id="p", channels=channels)
 
 
 def test_slices_are_sorted_by_position_not_by_name(tmp_path):
@@ -57,16 +59,6 @@ def test_a_result_written_as_nifti_agrees_with_nibabel_and_comes_back(tmp_path, 
     np.testing.assert_allclose(nib.load(path).affine, volume.nifti.affine_44, atol=1e-4)
     again = read_nifti([path], None, patient_id="p")
     np.testing.assert_array_equal(again.image_SHWC[..., 0], volume.image_SHWC[..., 0] % 2)
-
-
-def test_series_of_one_study_are_channels_by_their_number(tmp_path, caplog):
-    for number, factor, name in ((7, 3, "T1CE"), (2, 1, "T1"), (5, 2, "FLAIR")):
-        write_series(tmp_path, factor * IMAGE_SHW, number=number, description=name)
-    with caplog.at_level("INFO"):
-        volume = read(tmp_path)
-    for channel, factor in enumerate((1, 2, 3)):
-        np.testing.assert_array_equal(volume.image_SHWC[..., channel], factor * IMAGE_SHW)
-    assert "channels are series 2 T1, 5 FLAIR, 7 T1CE" in caplog.text
 
 
 def test_rescaled_values_are_float(tmp_path):
@@ -124,7 +116,7 @@ def test_sheared_slices_are_refused(tmp_path):
         ({"StudyInstanceUID": "1.2.3"}, "mixed-series", "of another study"),
         ({"FrameOfReferenceUID": "1.2.3"}, "mixed-series", "frame of reference"),
         ({"PixelSpacing": [0.5, 0.5]}, "wrong-shape", "of another grid"),
-        ({"PixelSpacing": [0.0, 0.5]}, "wrong-shape", "of another grid"),
+        ({"PixelSpacing": [0.0, 0.5]}, "bad-geometry", "PixelSpacing is 0 and 0.5 mm, expected positive"),
         ({"ImagePositionPatient": None}, "bad-geometry", "holds no ImagePositionPatient"),
         ({"PixelData": b"\0" * 4}, "unreadable", "its pixels cannot be read"),
     ],
@@ -143,30 +135,22 @@ def test_pixels_without_size_are_refused(tmp_path):
         read(tmp_path)
 
 
-def test_series_without_numbers_of_their_own_are_refused(tmp_path):
-    write_series(tmp_path / "a", IMAGE_SHW, number=1)
-    write_series(tmp_path / "b", IMAGE_SHW, number=1)
-    with pytest.raises(FileError) as error:
-        read_dicom(sorted(tmp_path.rglob("*.dcm")), patient_id="p")
-    assert error.value.code == "ambiguous"
-
-
 @pytest.mark.parametrize(
     ("options", "code"), [({"origin": (-10.0, -20.0, 31.0)}, "bad-geometry"), ({"step_mm": 2.0}, "bad-geometry")]
 )
 def test_series_on_other_grids_are_refused(tmp_path, options, code):
     write_series(tmp_path, IMAGE_SHW, number=1)
-    write_series(tmp_path, IMAGE_SHW, number=2, **options)
-    with pytest.raises(FileError, match="away from") as error:
-        read(tmp_path)
+    write_series(tmp_path, IMAGE_SHW, number=2, description="T1", **options)
+    with pytest.raises(FileError, match=r"series 2 T1 lies .* away from 1 FLAIR") as error:
+        read(tmp_path, names=("FLAIR", "T1"))
     assert error.value.code == code
 
 
 def test_series_of_other_lengths_are_refused(tmp_path):
     write_series(tmp_path, IMAGE_SHW, number=1)
-    write_series(tmp_path, IMAGE_SHW[:3], number=2)
+    write_series(tmp_path, IMAGE_SHW[:3], number=2, description="T1")
     with pytest.raises(FileError, match="7x6x3 and 7x6x5 voxels"):
-        read(tmp_path)
+        read(tmp_path, names=("FLAIR", "T1"))
 
 
 def test_a_file_that_is_no_dicom(tmp_path):
@@ -178,4 +162,4 @@ def test_a_file_that_is_no_dicom(tmp_path):
 
 def test_nothing_to_read():
     with pytest.raises(ValueError, match="at least one file"):
-        read_series([])
+        read_dicom([], patient_id="p", channels=choose_channels(None, 1))

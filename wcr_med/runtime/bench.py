@@ -16,11 +16,12 @@ from wcr_med.model_metadata import INPUTS, ModelMetadata
 from wcr_med.preprocess import prepare
 from wcr_med.progress import track
 from wcr_med.provenance import available_cores, processor_name
-from wcr_med.runtime.finding import DEFAULT_CHANNEL_FILES, find_sources
+from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.peak_memory import FreshRun, measure_fresh_run
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.session import session
 from wcr_med.runtime.timing import RUNS_IN_A_TURN, ratios_by_turn, time_in_turn
+from wcr_med.volumes.choice import choose_channels
 
 Array = npt.NDArray[Any]
 
@@ -188,7 +189,9 @@ def _made_up(metadata: ModelMetadata, batch_size: int) -> dict[str, Array]:
 
 def _real(segmenter: Segmenter, source: Path, batch_size: int) -> dict[str, Array]:
     """The middle slices of a volume."""
-    found = find_sources([source], channel_files=segmenter.metadata.channel_files or DEFAULT_CHANNEL_FILES)
+    metadata = segmenter.metadata
+    channels = choose_channels(metadata.channels, metadata.in_channels)
+    found = find_sources([source], channel_files=metadata.channel_files, channels=channels)
     if found.failures or len(found.sources) != 1:
         reason = found.failures[0].message if found.failures else f"{source}: {len(found.sources)} volumes; give one"
         raise UserError(reason)

@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from wcr_med import __version__
 from wcr_med.files import atomic_path
 from wcr_med.volumes import FileError, Volume
-from wcr_med.volumes.dicom import read_series
+from wcr_med.volumes.dicom_series import list_series, sort_series
 from wcr_med.volumes.orientation import from_display
 
 Array = npt.NDArray[Any]
@@ -31,15 +31,17 @@ _MAY_BE_EMPTY = (
 )  # fmt: skip
 
 
-def write_dicom_seg(volume: Volume, mask_SHW: Array, sources: Sequence[Path], path: Path, *, model: str) -> None:
-    """Write a mask as one binary segment on the grid of the first series, whole or not at all.
+def write_dicom_seg(volume: Volume, mask_SHW: Array, path: Path, *, model: str) -> None:
+    """Write a mask as one binary segment on the grid of the first channel's series, whole or not at all.
+
+    There is a frame for each slice, empty ones too: without them other readers take the frames that are left for
+    neighbours, or know no distance of slices at all.
 
     Patient and study are those of the images, as the standard asks: the file is no more anonymous than they are.
 
     Args:
-        volume: read by `wcr_med.volumes.dicom.read_dicom` from `sources`.
+        volume: read by `wcr_med.volumes.dicom.read_dicom`.
         mask_SHW: bool or integer, on the volume's slices, rows and columns; above zero is lesion. May be empty.
-        sources: the files of the volume.
         path: of the file to write.
         model: name of the model file, noted in the segment.
 
@@ -48,18 +50,19 @@ def write_dicom_seg(volume: Volume, mask_SHW: Array, sources: Sequence[Path], pa
         UserError: the folder cannot be written, or the disk is full.
         ValueError: the volume has no place in space, or the shapes differ.
     """
-    if volume.nifti is None:
+    if volume.nifti is None or not volume.references:
         raise ValueError("the volume's place in space is unknown")
     if mask_SHW.shape != volume.image_SHWC.shape[:3]:
         raise ValueError(f"result of shape {mask_SHW.shape} for an image of shape {volume.image_SHWC.shape}")
-    first = read_series(sources, pixels=False)[0]
+    (files,) = list_series(volume.references)
+    first = sort_series(files)
     # (columns, rows, slices) to frames of rows and columns, in the order of the series.
     frames_SHW = np.ascontiguousarray(from_display(np.asarray(mask_SHW) > 0, volume.nifti.orientation_32).T)
     for image in first.images:
         _complete(image)
     try:
         segmentation = _segmentation(first.images, frames_SHW.astype(np.uint8), model)
-    except (AttributeError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # damaged elements make the library fail in any way
         problem = f"cannot be referred to by a segmentation ({error}); export the images with whole headers"
         raise FileError(first.paths[0], "unreadable", problem) from error
     with atomic_path(path) as temporary:
@@ -101,5 +104,5 @@ def _segmentation(images: Sequence[FileDataset], frames_SHW: Array, model: str) 
         content_label="LESION",
         content_description=_DESCRIPTION,
         series_description=f"{_LABEL}, automatic. {_DESCRIPTION}",
-        omit_empty_frames=bool(frames_SHW.any()),
+        omit_empty_frames=False,
     )

@@ -4,29 +4,33 @@ import glob
 import os
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from pathlib import Path
 
 from wcr_med.errors import UserError
+from wcr_med.runtime.dicom_studies import dicom_files, join_studies
 from wcr_med.runtime.sources import Failure, Found, Source
+from wcr_med.runtime.wanted import Wanted, wanted_files
+from wcr_med.volumes.choice import Channels
 from wcr_med.volumes.names import is_dicom, is_image, is_nifti, is_unicode, own_name
-
-DEFAULT_CHANNEL_FILES = ("*_t1.nii.gz", "*_flair.nii.gz", "*_t1ce.nii.gz")
-"""File patterns of a patient's sequences in the network's order, where the model file names none."""
 
 _SLICE_NAME = re.compile(r".+_\d+(_mask)?\.tiff?", re.IGNORECASE)  # the kaggle_3m layout
 _MASK_END = "_mask"
 
 
-def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAULT_CHANNEL_FILES) -> Found:
+def find_sources(
+    inputs: Sequence[Path], *, channel_files: Sequence[str] | None = None, channels: Channels | None = None
+) -> Found:
     """Tell by names what each input is.
 
     - A folder with `<name>_<number>.tif` files is a kaggle_3m patient; masks in it are ignored.
     - A folder with other PNG or TIFF files is one volume, its slices in natural order (2 before 10); `*_mask.*` are
       ignored.
-    - A folder with NIfTI files is one volume if each pattern matches one file; if none matches any, each file is a
-      volume. Where there is but one pattern, each file that it matches is a volume.
-    - A folder with DICOM files (`*.dcm`) is one volume: one study, its series the channels; `*.seg.dcm` are ignored.
+    - A folder with NIfTI files is one volume if each channel has one file, by its pattern or by what the name says. If
+      none has, each file is a volume; but a network of one channel that is known takes no file that nothing speaks for.
+      Where there is but one pattern, each file that it matches is a volume.
+    - A folder with DICOM files (`*.dcm`, or without suffix) is a volume; folders with series of one study together are
+      one, named by the folder that holds them. `*.seg.dcm` are ignored.
     - Folders in it are searched too, at any depth, and named by their path from there; hidden ones are not.
     - PNG and TIFF files given by name form one volume for each folder they lie in, in the order given.
     - A NIfTI file given by name is a volume; but if those of a folder match each pattern once, they are one volume.
@@ -35,12 +39,15 @@ def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAU
 
     Args:
         inputs: paths.
-        channel_files: file patterns of the sequences of a NIfTI patient, in the network's order.
+        channel_files: file patterns of the sequences of a NIfTI patient, in the network's order; `None`: the model file
+            names none.
+        channels: what the network takes, and what the user said of it; `None`: not known.
     """
     sources: list[Source] = []
     failures: list[Failure] = []
+    wanted = wanted_files(channel_files, channels)
     for group, base in _grouped(inputs):
-        _collect(group, base, channel_files, sources, failures)
+        _collect(group, base, wanted, sources, failures)
     unique: dict[str, Source] = {}
     for source in sources:
         if not is_unicode(source.name):
@@ -54,7 +61,8 @@ def find_sources(inputs: Sequence[Path], *, channel_files: Sequence[str] = DEFAU
                 " or the folder that holds both, or rename one"
             )
             failures.append(Failure(name=source.name, message=message))
-    return Found(sources=tuple(unique.values()), failures=tuple(failures))
+    known = tuple(replace(source, channels=channels) for source in unique.values())
+    return Found(sources=known, failures=tuple(failures))
 
 
 def _same(one: Source, other: Source) -> bool:
@@ -113,38 +121,59 @@ def _is_mask_of_another(path: Path, group: Container[Path]) -> bool:
 def _collect(
     group: list[Path],
     base: Path | None,
-    channel_files: Sequence[str],
+    wanted: Wanted,
     sources: list[Source],
     failures: list[Failure],
 ) -> None:
     """Add what one group holds; what cannot be used does not take the others with it."""
     if group[0].is_dir():
-        _collect_tree(group[0], base, channel_files, sources, failures)
+        _collect_tree(group[0], base, wanted, sources, failures)
         return
-    for files in _parts(group, base, channel_files):
+    try:
+        parts = _parts(group, base, wanted)
+    except UserError as error:
+        failures.append(Failure(name=group[0].parent.name, message=str(error)))
+        return
+    for files, left_out in parts:
         try:
-            sources.append(_source_of_files(files, base))
+            source = _source_of_files(files, base)
         except UserError as error:
             failures.append(Failure(name=files[0].name, message=str(error)))
+            continue
+        doubt = wanted.doubt(files[0]) if is_nifti(files[0]) else ""
+        sources.append(replace(source, left_out=left_out, doubt=doubt))
 
 
-def _parts(group: list[Path], base: Path | None, channel_files: Sequence[str]) -> list[list[Path]]:
-    """The files of each volume among those of one folder."""
+def _parts(group: list[Path], base: Path | None, wanted: Wanted) -> list[tuple[list[Path], tuple[str, ...]]]:
+    """The files of each volume among those of one folder, and the names of files that were left out.
+
+    What a pattern of the user matched is like a folder; files given one by one are all meant.
+
+    Raises:
+        UserError: none of the files that a pattern matched fits the network.
+    """
     if not is_nifti(group[0]):
-        return [group]
-    by_channel = _matching(group, channel_files)
-    if not by_channel:
-        return [[path] for path in group]
-    others = (
-        [] if base else [path for path in group if path not in by_channel]
-    )  # a pattern also matches reference masks
-    return [by_channel, *([path] for path in others)]
+        return [(group, ())]
+    found = wanted.by_channel(group)
+    by_channel = [fitting[0] for fitting in found if len(fitting) == 1]
+    if len(found) > 1 and len(by_channel) == len(found) == len(set(by_channel)):
+        rest = [path for path in group if path not in by_channel]
+        if base:  # the pattern matches reference masks too
+            return [(by_channel, _names(rest))]
+        return [(by_channel, ()), *(([path], ()) for path in rest)]
+    if base and wanted.strict:
+        taken = found[0]
+        if not taken:
+            raise wanted.nothing_fits(group[0].parent, group)
+        rest = [path for path in group if path not in taken]
+        return [([path], _names(rest)) for path in taken]
+    return [([path], ()) for path in group]
 
 
 def _collect_tree(
     root: Path,
     base: Path | None,
-    channel_files: Sequence[str],
+    wanted: Wanted,
     sources: list[Source],
     failures: list[Failure],
 ) -> None:
@@ -155,13 +184,15 @@ def _collect_tree(
         message = f"{place}: cannot be listed ({error.strerror}); check the permissions"
         failures.append(Failure(name=_name_of(place, base or root), message=message))
 
+    found: list[Source] = []
     for folder in _tree(root, unlisted):
         try:
-            sources.extend(_in_folder(folder, base or root, channel_files))
+            found.extend(_in_folder(folder, base or root, wanted))
         except UserError as error:
             failures.append(Failure(name=_name_of(folder, base or root), message=str(error)))
         except OSError as error:
             unlisted(error)
+    sources.extend(join_studies(found, lambda folder: _name_of(folder, base or root)))
     if len(sources) + len(failures) == n_before:
         message = (
             f"{root}: holds no TIFF, PNG, NIfTI or DICOM (.dcm) images; give a patient's folder, or a folder of such"
@@ -204,14 +235,14 @@ def _tree(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[Path]:
         yield folder
 
 
-def _in_folder(folder: Path, base: Path, channel_files: Sequence[str]) -> list[Source]:
+def _in_folder(folder: Path, base: Path, wanted: Wanted) -> list[Source]:
     entries = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     files = sorted(entries, key=lambda path: _natural(path.name))
     nifti = [path for path in files if is_nifti(path)]
     if nifti:
-        return _nifti_sources(folder, base, nifti, channel_files)
+        return _nifti_sources(folder, base, nifti, wanted)
     name = _name_of(folder, base)
-    if dicom := tuple(path for path in files if is_dicom(path)):
+    if dicom := dicom_files(files):
         return [Source(name=name, kind="dicom", folder=folder, files=dicom)]
     images = [path for path in files if is_image(path)]
     if any(_SLICE_NAME.fullmatch(path.name) for path in images):
@@ -220,25 +251,24 @@ def _in_folder(folder: Path, base: Path, channel_files: Sequence[str]) -> list[S
     return [Source(name=name, kind="images", folder=folder, files=slices)] if slices else []
 
 
-def _nifti_sources(folder: Path, base: Path, files: list[Path], channel_files: Sequence[str]) -> list[Source]:
-    matches = [[path for path in files if fnmatchcase(path.name, pattern)] for pattern in channel_files]
-    if not any(matches):
+def _nifti_sources(folder: Path, base: Path, files: list[Path], wanted: Wanted) -> list[Source]:
+    fitting = wanted.by_channel(files)
+    taken = fitting[0] if wanted.one_file and len(fitting[0]) > 1 else list(wanted.one_each(folder, files))
+    if not taken:
+        if wanted.strict:
+            raise wanted.nothing_fits(folder, files)
         return [_nifti_file(path, base) for path in files]
-    if len(matches) == 1 and len(matches[0]) > 1:  # each holds all channels, so each is a volume
-        return [_nifti_file(path, base) for path in matches[0]]
-    for pattern, matching in zip(channel_files, matches, strict=True):
-        if len(matching) != 1:
-            raise UserError(f"{folder}: {len(matching)} files match {pattern}, one is needed; rename or remove files")
-    paths = tuple(matching[0] for matching in matches)
-    return [Source(name=_name_of(folder, base), kind="nifti", folder=folder, files=paths)]
+    left_out = _names([path for path in files if path not in taken])
+    if wanted.one_file:  # each holds all channels, so each is a volume
+        name = _name_of(folder, base) if len(taken) == 1 else None
+        sources = [_nifti_file(path, base) for path in taken]
+        return [replace(source, name=name or source.name, left_out=left_out) for source in sources]
+    name = _name_of(folder, base)
+    return [Source(name=name, kind="nifti", folder=folder, files=tuple(taken), left_out=left_out)]
 
 
-def _matching(files: Sequence[Path], channel_files: Sequence[str]) -> list[Path]:
-    """A file for each pattern, in their order; none where a pattern matches none or several, or there is but one."""
-    matches = [[path for path in files if fnmatchcase(path.name, pattern)] for pattern in channel_files]
-    if len(matches) < 2 or any(len(matching) != 1 for matching in matches):
-        return []
-    return [matching[0] for matching in matches]
+def _names(paths: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(path.name for path in paths)
 
 
 def _nifti_file(path: Path, base: Path | None) -> Source:

@@ -9,7 +9,7 @@ from wcr_med import __version__
 from wcr_med.errors import UserError
 from wcr_med.files import explain_os_errors, sha256_of_file
 from wcr_med.progress import track
-from wcr_med.runtime.finding import DEFAULT_CHANNEL_FILES, find_sources
+from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.options import InferenceOptions, MaskFormat
 from wcr_med.runtime.processes import Job, segment_in_processes
 from wcr_med.runtime.report import FAILURES, VOLUMES, InferenceReport, SegmentedVolume, write_tables
@@ -17,6 +17,7 @@ from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import Failure, Source
 from wcr_med.runtime.work import Outcome, segment_volume
 from wcr_med.runtime.workplace import Workplace
+from wcr_med.volumes.choice import choose_channels
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def infer(
     batch_size: int = 4,
     threads: int = 0,
     processes: int = 1,
+    channels: Sequence[str] = (),
     resume: bool = False,
     progress: bool = False,
 ) -> InferenceReport:
@@ -60,6 +62,7 @@ def infer(
         batch_size: slices a forward pass.
         threads: of all processes together.
         processes: volumes at the same time.
+        channels: each `NAME=SELECTOR`: which series, file or channel of the input is which channel of the network.
         resume: keep what is done.
         progress: show a bar on a terminal, lines elsewhere.
 
@@ -77,12 +80,18 @@ def infer(
         batch_size=batch_size,
         threads=threads,
         processes=processes,
+        channels=tuple(channels),
         resume=resume,
     )
     if not inputs:
         raise UserError("no images to segment; give folders or files")
     with Segmenter.from_file(model_path, threads=threads) as segmenter:
-        found = find_sources(inputs, channel_files=segmenter.metadata.channel_files or DEFAULT_CHANNEL_FILES)
+        metadata = segmenter.metadata
+        found = find_sources(
+            inputs,
+            channel_files=metadata.channel_files,
+            channels=choose_channels(metadata.channels, metadata.in_channels, channels),
+        )
         _refuse_overwriting(inputs, found.sources, out)
         chosen = segmenter.metadata.threshold if threshold is None else threshold
         workplace = Workplace(out=out, signature=_signature(model_path, options, chosen))
@@ -130,6 +139,7 @@ def _signature(model_path: Path, options: InferenceOptions, threshold: float) ->
         "mask_format": options.mask_format,
         "probabilities": options.probabilities,
         "overlays": options.overlays,
+        "channels": list(options.channels),
         "spacing_mm": None if options.spacing_mm is None else list(options.spacing_mm),
     }
 

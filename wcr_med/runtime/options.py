@@ -23,6 +23,7 @@ class InferenceOptions:
         batch_size: slices a forward pass, at least 1; bounds the memory.
         threads: processor threads of all processes together; 0: as many as there are processors.
         processes: volumes that are segmented at the same time, at least 1.
+        channels: each `NAME=SELECTOR`, which part of the input is which channel; see `wcr_med.volumes.choice`.
         resume: keep what an earlier call finished with the same model file and the same options.
 
     Raises:
@@ -37,6 +38,7 @@ class InferenceOptions:
     batch_size: int = 4
     threads: int = 0
     processes: int = 1
+    channels: tuple[str, ...] = ()
     resume: bool = False
 
     def __post_init__(self) -> None:

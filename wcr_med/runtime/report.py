@@ -11,7 +11,13 @@ from wcr_med.runtime.sources import Failure
 VOLUMES, FAILURES = "volumes.csv", "failures.csv"
 """The tables in the output folder."""
 
-_COLUMNS = ("volume", "slices", "slices_with_lesion", "lesion_voxels", "lesion_ml", "threshold", "seconds", "error")
+_COLUMNS = (
+    "volume", "slices", "slices_with_lesion", "lesion_voxels", "lesion_ml", "threshold", "seconds", "channels",
+    "left_out", "warning", "error",
+)  # fmt: skip
+UNLIKE = 3
+"""Exit code where every input was segmented, and one at least is unlike the images that the network was trained on."""
+
 _FIRST_OF_MANY, _MOST = 100, 125
 
 
@@ -29,6 +35,9 @@ class SegmentedVolume:
         threshold: of the mask.
         seconds: from reading to writing.
         resumed: an earlier call did it.
+        channels: what each channel was read from; "" where the format leaves no choice.
+        left_out: parts of the input that were not read.
+        warning: what speaks against the image, so that its mask may be wrong; "" where nothing does.
     """
 
     name: str
@@ -40,6 +49,9 @@ class SegmentedVolume:
     threshold: float
     seconds: float
     resumed: bool = False
+    channels: str = ""
+    left_out: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +77,13 @@ class InferenceReport:
 
     @property
     def exit_code(self) -> int:
-        """Of the command: 0, or 100 and the number of failures, at most 125."""
-        return exit_code(self.failures)
+        """Of the command: 0; `UNLIKE` where a volume has a warning; 100 and the number of failures, at most 125."""
+        return exit_code(self.failures) or (UNLIKE if self.warnings else 0)
+
+    @property
+    def warnings(self) -> tuple[SegmentedVolume, ...]:
+        """The volumes with a warning."""
+        return tuple(volume for volume in self.volumes if volume.warning)
 
 
 def exit_code(failures: Sequence[Failure]) -> int:
@@ -93,6 +110,13 @@ def failure_lines(failures: Sequence[Failure]) -> list[str]:
     return [f"{name:{width}}  {failure.message}" for name, failure in zip(names, failures, strict=True)]
 
 
+def warning_lines(volumes: Sequence[SegmentedVolume]) -> list[str]:
+    """A table for a terminal: what speaks against which image."""
+    names = [printable(volume.name) for volume in volumes]
+    width = max(map(len, names), default=0)
+    return [f"{name:{width}}  {printable(volume.warning)}" for name, volume in zip(names, volumes, strict=True)]
+
+
 def _row(volume: SegmentedVolume) -> dict[str, object]:
     return {
         "volume": volume.name,
@@ -102,4 +126,7 @@ def _row(volume: SegmentedVolume) -> dict[str, object]:
         "lesion_ml": "" if volume.lesion_ml is None else f"{volume.lesion_ml:.4g}",
         "threshold": f"{volume.threshold:g}",
         "seconds": f"{volume.seconds:.2f}",
+        "channels": volume.channels,
+        "left_out": volume.left_out,
+        "warning": volume.warning,
     }

@@ -12,6 +12,7 @@ from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.native.sessions import ORT_ERRORS, reason, require_memory
 from wcr_med.onnx_file import read_contents, require_openable
+from wcr_med.plausibility import ImageStatistics, doubts, look, nothing_to_see
 from wcr_med.preprocess import Survey, binarise, predict_batches, survey
 from wcr_med.runtime.result import Result, checked_spacing
 from wcr_med.runtime.session import open_checked
@@ -38,6 +39,11 @@ class Segmenter:
         self.metadata = metadata
         self.source = source
         self._session: onnxruntime.InferenceSession | None = session
+        self._statistics = (
+            None
+            if metadata.image_statistics is None
+            else ImageStatistics.from_dict(metadata.image_statistics, source=source)
+        )
 
     @classmethod
     def from_file(cls, path: Path | str, *, threads: int = 0) -> "Segmenter":
@@ -112,6 +118,24 @@ class Segmenter:
                 + (which or "; give the sequences that the network was trained with, in their order")
             )
         return survey(image_SHWC, self.metadata.preprocess)
+
+    def doubts(self, image_SHWC: Array, known: Survey) -> tuple[str, ...]:
+        """What speaks against the image: a line for each thing in which it is unlike those of the training.
+
+        Preprocessing takes air to be about zero; that is checked always. Files that hold statistics of the training
+        images let more be said: channels swapped, noise, another kind of image. See `wcr_med.plausibility`.
+
+        Args:
+            image_SHWC: one whole volume; may be a memory map.
+            known: what `survey` found in it.
+
+        Raises:
+            UserError: no voxel is above zero, or every channel holds one value: there is nothing to segment.
+        """
+        seen = look(image_SHWC, known)
+        if nothing_to_see(seen):
+            raise UserError("no voxel is above zero, or all have one value: nothing to segment; check the export")
+        return doubts(seen, self._statistics, self.metadata.channels)
 
     def batches(self, image_SHWC: Array, known: Survey, *, batch_size: int = 4) -> Iterator[tuple[slice, Array]]:
         """Foreground probability a batch of slices at a time, for volumes that are larger than memory.

@@ -1,12 +1,13 @@
 """One volume to segment, and what it is read from."""
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from wcr_med.errors import UserError
 from wcr_med.volumes import FileError, Volume
+from wcr_med.volumes.choice import Channels, choose_channels, in_order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +20,18 @@ class Source:
         folder: where its files lie.
         files: for "images" the slices in order, for "nifti" a file for each channel or one 4D file, for "dicom" the
             images of one study; empty for "kaggle_3m", whose reader lists the folder itself.
+        channels: what the network takes, and what the user said of it; `None`: channels stay as the files hold them.
+        left_out: files beside these that were not taken, for a reader.
+        doubt: what the names speak against, for a reader; "" where they do not.
     """
 
     name: str
     kind: Literal["kaggle_3m", "images", "nifti", "dicom"]
     folder: Path
     files: tuple[Path, ...]
+    channels: Channels | None = field(default=None, compare=False)
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    doubt: str = field(default="", compare=False)
 
     def read(self, *, scratch: Path | None = None) -> Volume:
         """Read the images, no masks.
@@ -35,6 +42,20 @@ class Source:
         Raises:
             UserError: a file cannot be used; the message names it. Or the extra for DICOM is not installed.
         """
+        if self.kind == "dicom":
+            _require_dicom(self.folder)
+            # Imported here, so that other formats are segmented without loading its library.
+            from wcr_med.volumes.dicom import read_dicom
+
+            return read_dicom(self.files, patient_id=self.name, channels=self.channels or choose_channels(None, 1))
+        volume = self._read_arrays(scratch)
+        if self.channels is not None:
+            volume = in_order(volume, self.channels, self.place, one_file=len(self.files) <= 1 or self.kind == "images")
+        if not volume.origins and self.kind == "nifti" and len(self.files) > 1:
+            volume = replace(volume, origins=tuple(path.name for path in self.files))
+        return replace(volume, left_out=(*volume.left_out, *self.left_out))
+
+    def _read_arrays(self, scratch: Path | None) -> Volume:
         # Imported here, so that slices are segmented without loading nibabel.
         if self.kind == "kaggle_3m":
             from wcr_med.volumes.kaggle import read_kaggle_patient
@@ -44,11 +65,6 @@ class Source:
             from wcr_med.volumes.images import read_images
 
             return read_images(self.files, scratch=scratch)
-        if self.kind == "dicom":
-            _require_dicom(self.folder)
-            from wcr_med.volumes.dicom import read_dicom
-
-            return read_dicom(self.files, patient_id=self.name)
         from wcr_med.volumes.nifti import read_nifti
 
         return read_nifti(self.files, None, patient_id=self.name, scratch=scratch)

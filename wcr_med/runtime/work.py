@@ -3,11 +3,14 @@
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from wcr_med.channel_names import numbered
 from wcr_med.errors import UserError
-from wcr_med.preprocess import binarise
+from wcr_med.preprocess import Survey, binarise
 from wcr_med.runtime.options import InferenceOptions
 from wcr_med.runtime.report import SegmentedVolume
 from wcr_med.runtime.result import volume_ml
@@ -15,10 +18,11 @@ from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.sources import Failure, Source
 from wcr_med.runtime.workplace import Workplace
 from wcr_med.runtime.writers import open_writers
-from wcr_med.volumes import FileError
+from wcr_med.volumes import FileError, Volume
 
 _LOG = logging.getLogger(__name__)
 
+Array = npt.NDArray[Any]
 Outcome = SegmentedVolume | Failure
 
 NO_MEMORY = "not enough memory; give a smaller --batch-size, or fewer --processes"
@@ -61,6 +65,7 @@ def _segment(
     try:
         volume = source.read(scratch=stage)
         known = segmenter.survey(volume.image_SHWC)
+        warning = _doubts(segmenter, source, volume.image_SHWC, known)
         writers = open_writers(source, volume, known, stage, options, model=Path(segmenter.source).name)
         files = [path for writer in writers for path in writer.paths]
         workplace.check_names(files, stage)
@@ -95,8 +100,25 @@ def _segment(
         lesion_ml=volume_ml(n_voxels, volume.spacing_mm or options.spacing_mm),
         threshold=threshold,
         seconds=time.perf_counter() - start,
+        channels="; ".join(_origins(segmenter, volume)),
+        left_out="; ".join(volume.left_out),
+        warning=warning,
     )
     try:
         return workplace.keep(source, inputs, segmented, files, stage)
     except FileError as error:
         return source.failure(error)
+
+
+def _doubts(segmenter: Segmenter, source: Source, image_SHWC: Array, known: Survey) -> str:
+    """What speaks against the image, logged too; "" where nothing does."""
+    found = segmenter.doubts(image_SHWC, known)
+    warning = "; ".join(([source.doubt] if source.doubt else []) + list(found))
+    if warning:
+        _LOG.warning("%s: the mask may be wrong: %s", source.place, warning)
+    return warning
+
+
+def _origins(segmenter: Segmenter, volume: Volume) -> list[str]:
+    names = numbered(segmenter.metadata.channels, volume.image_SHWC.shape[3])
+    return [f"{name}: {origin}" for name, origin in zip(names, volume.origins, strict=False)]

@@ -62,7 +62,7 @@ def open_writers(
             paths = [target / f"{name}_probability.tif" for name in volume.names]
             writers.append(_Slices(paths, _probability_slice))
     elif source.kind == "dicom" and options.mask_format == "own":
-        writers.append(_DicomMask(source, volume, _named(target, DICOM_MASK_SUFFIX), model))
+        writers.append(_DicomMask(volume, _named(target, DICOM_MASK_SUFFIX), model))
     else:
         writers.append(_Nifti(volume, options, _named(target, "_mask.nii.gz"), folder, mask=True))
     if options.probabilities and not as_slices:
@@ -134,9 +134,9 @@ class _Nifti:
 class _DicomMask:
     """One segmentation object; its library needs the whole mask at once."""
 
-    def __init__(self, source: Source, volume: Volume, path: Path, model: str) -> None:
+    def __init__(self, volume: Volume, path: Path, model: str) -> None:
         self.paths, self.are_masks = (path,), True
-        self._source, self._volume, self._model = source, volume, model
+        self._volume, self._model = volume, model
         self._mask_SHW = np.zeros(volume.image_SHWC.shape[:3], dtype=np.uint8)
 
     def add(self, place: slice, _image_SHWC: Array, _probability_SHW: Array, mask_SHW: Array) -> None:
@@ -145,4 +145,4 @@ class _DicomMask:
     def finish(self) -> None:
         from wcr_med.runtime.dicom_seg import write_dicom_seg
 
-        write_dicom_seg(self._volume, self._mask_SHW, self._source.files, self.paths[0], model=self._model)
+        write_dicom_seg(self._volume, self._mask_SHW, self.paths[0], model=self._model)

@@ -88,6 +88,9 @@ class Volume:
         spacing_mm: millimetres between slices, rows and columns; `None` where the files do not tell.
         names: one a slice: the file's stem, or the running number from 0 for NIfTI.
         nifti: the input's space, `None` for other formats.
+        origins: what each channel was read from, for a reader; empty where the format leaves no choice.
+        left_out: parts of the input that were not read, for a reader.
+        references: DICOM alone: the files of the first channel, along the normal of their plane.
 
     Raises:
         ValueError: the parts do not fit each other.
@@ -99,6 +102,9 @@ class Volume:
     spacing_mm: tuple[float, float, float] | None
     names: tuple[str, ...]
     nifti: NiftiGeometry | None
+    origins: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    references: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.image_SHWC.shape
