@@ -22,6 +22,7 @@ from wcr_med.data.index import (
 from wcr_med.data.mask_audit import implausible, mask_values
 from wcr_med.data.sequences import ChannelContent
 from wcr_med.errors import UserError
+from wcr_med.plausibility import VoxelCounts, voxel_doubts
 from wcr_med.progress import track
 from wcr_med.volumes import Array, FileError
 from wcr_med.volumes.images import check_same_size, lesion_of, read_grey_mask, read_rgb
@@ -148,6 +149,7 @@ class _PatientAudit:
         self._shape = (0, 0, 0)
         self._n_slices = self._n_masks = self._n_tumour_slices = self._n_tumour_voxels = 0
         self._channels = ChannelContent()
+        self._voxels: VoxelCounts | None = None
         self._shared: dict[Path, list[tuple[str, str]]] = {}  # folder -> (slice there, slice here) of one content
 
     def read(self) -> None:
@@ -160,6 +162,8 @@ class _PatientAudit:
         for name, image_HWC, mask_HW in slices:
             self._count(image_HWC, mask_HW)
             self._channels.see(image_HWC)
+            self._voxels = self._voxels or VoxelCounts(image_HWC.shape[-1])
+            self._voxels.add(image_HWC[None])
             if earlier := self._seen.earlier(image_HWC, self._folder, name):
                 self._shared.setdefault(earlier[0], []).append((earlier[1], name))
         if self._n_masks == self._n_slices > 0 and self._n_tumour_slices == 0:
@@ -170,6 +174,7 @@ class _PatientAudit:
                 self._find("warning", self._folder, code, message)
         self._masked.clear()
         self._report_sequences()
+        self._report_intensities()
         self._report_shared()
 
     def counts(self) -> PatientCounts:
@@ -298,6 +303,16 @@ class _PatientAudit:
             listed = ", ".join(names[channel] for channel in group)
             message = f"{listed} are identical: a missing sequence was filled with a copy of another"
             self._find("note", self._folder, "copied-sequence", message)
+
+    def _report_intensities(self) -> None:
+        """What preprocessing does not expect of voxels; see `wcr_med.plausibility`."""
+        voxels = self._voxels
+        if voxels is None:
+            return
+        at_top = np.where(voxels.top == voxels.least, 0, voxels.at_top)
+        names = numbered(self._config.sequences, self._shape[2])
+        for message in voxel_doubts(names, (voxels.below_zero / voxels.n).tolist(), (at_top / voxels.n).tolist()):
+            self._find("warning", self._folder, "not-magnitude", message)
 
     def _report_shared(self) -> None:
         for folder, pairs in self._shared.items():

@@ -67,34 +67,55 @@ def doubts(look: Look, statistics: ImageStatistics | None, names: Sequence[str] 
     return tuple(found)
 
 
-def _not_magnitude(look: Look, statistics: ImageStatistics | None, names: Sequence[str]) -> list[str]:
+def voxel_doubts(
+    names: Sequence[str],
+    below_zero: Sequence[float],
+    at_top: Sequence[float],
+    *,
+    usual_below: Sequence[float] | None = None,
+    usual_top: Sequence[float] | None = None,
+) -> list[str]:
+    """What shares of voxels alone speak against.
+
+    Args:
+        names: of the channels.
+        below_zero: share of voxels below zero, by channel.
+        at_top: share of voxels at the largest value, by channel; 0 for a constant one.
+        usual_below: the largest share below zero of a training image, by channel; `None`: not known.
+        usual_top: likewise at the largest value.
+    """
     found = []
-    known = statistics is not None and len(statistics.below_zero) == len(names)
-    usual_below = statistics.below_zero if statistics is not None and known else (0.0,) * len(names)
-    usual_top = statistics.at_top if statistics is not None and known else (0.0,) * len(names)
-    below = {
-        name: share
-        for name, share, usual in zip(names, look.below_zero_C, usual_below, strict=True)
-        if share > max(MOST_BELOW_ZERO, 2 * usual)
-    }
+    allowed = [max(MOST_BELOW_ZERO, 2 * share) for share in usual_below or [0.0] * len(names)]
+    below = _beyond(names, below_zero, allowed)
     if below:
-        shares = ", ".join(f"{share:.0%} of {name}" for name, share in below.items())
-        expected = f"at most {max(MOST_BELOW_ZERO, 2 * max(usual_below)):.0%}"
         found.append(
-            f"voxels below zero: {shares}; expected {expected}, since air must be about zero: give magnitude images,"
-            " without z-scores or offsets"
+            f"voxels below zero: {below}; expected at most {max(allowed):.0%}, since air must be about zero: give"
+            " magnitude images, without z-scores or offsets"
         )
-    top = {
-        name: share
-        for name, share, constant, usual in zip(names, look.at_top_C, look.constant_C, usual_top, strict=True)
-        if not constant and share > max(MOST_AT_TOP, 2 * usual)
-    }
+    allowed = [max(MOST_AT_TOP, 2 * share) for share in usual_top or [0.0] * len(names)]
+    top = _beyond(names, at_top, allowed)
     if top:
-        shares = ", ".join(f"{share:.0%} of {name}" for name, share in top.items())
         found.append(
-            f"voxels at the largest value: {shares}; expected at most {MOST_AT_TOP:.0%}: padding, saturation or a mask"
+            f"voxels at the largest value: {top}; expected at most {max(allowed):.0%}: padding, saturation or a mask"
         )
-    if not below and look.edge > MOST_EDGE:
+    return found
+
+
+def _beyond(names: Sequence[str], shares: Sequence[float], allowed: Sequence[float]) -> str:
+    beyond = [(name, share) for name, share, most in zip(names, shares, allowed, strict=True) if share > most]
+    return ", ".join(f"{share:.0%} of {name}" for name, share in beyond)
+
+
+def _not_magnitude(look: Look, statistics: ImageStatistics | None, names: Sequence[str]) -> list[str]:
+    known = statistics if statistics is not None and statistics.n_channels == len(names) else None
+    found = voxel_doubts(
+        names,
+        look.below_zero_C.tolist(),
+        np.where(look.constant_C, 0, look.at_top_C).tolist(),
+        usual_below=None if known is None else known.below_zero,
+        usual_top=None if known is None else known.at_top,
+    )
+    if not found and look.edge > MOST_EDGE:
         found.append(
             f"what surrounds the head is not air: {look.edge:.0%} of the pixels at the edges are bright, expected at"
             f" most {MOST_EDGE:.0%}: padding other than zero, or an offset"

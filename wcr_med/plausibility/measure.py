@@ -17,7 +17,7 @@ from wcr_med.preprocess.statistics import BRIGHT_PERCENTILE, FOREGROUND_LEVEL
 
 Array = npt.NDArray[Any]
 
-MOST_SLICES = 48
+MOST_SLICES = 24
 """Slices that are looked at."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -32,7 +32,7 @@ CHANNEL_FEATURES = (
 """What describes a channel, in order: quantiles of the normalised foreground; zero, normalised; correlation of
 neighbouring pixels; share of the head in which the channel is as dark as air."""
 
-_BLOCK = 8  # slices at a time
+_BLOCK = 4  # slices at a time
 _LEAST_PIXELS = 50  # of foreground, for numbers to mean anything
 _TINY = 1e-9
 
@@ -70,11 +70,12 @@ def look(image_SHWC: Array, known: Survey) -> Look:
     """
     n_slices, _, _, n_channels = image_SHWC.shape
     places = np.unique(np.linspace(0, n_slices - 1, min(n_slices, MOST_SLICES)).round().astype(int))
-    raw = _Raw(n_channels)
-    prepared = []
+    raw = VoxelCounts(n_channels)
+    prepared, edges = [], []
     for start in range(0, len(places), _BLOCK):
         block_SHWC = image_SHWC[places[start : start + _BLOCK]]
         raw.add(block_SHWC)
+        edges.append(_edge_pixels(block_SHWC))
         prepared.append(known.frame.to_network(np.moveaxis(block_SHWC, -1, 1)))
     image_SChw = np.concatenate(prepared)
     levels_C = np.array([_level(image_SChw[:, channel]) for channel in range(n_channels)])
@@ -97,7 +98,7 @@ def look(image_SHWC: Array, known: Survey) -> Look:
         at_top_C=raw.at_top / raw.n,
         constant_C=constant_C,
         foreground=float(inside_Shw.mean()),
-        edge=_edge(image_SHWC[places], levels_C),
+        edge=float((2 * (np.concatenate(edges) > levels_C).sum(axis=1) >= n_channels).mean()),
         channels_CF=features_CF,
         pairs_P=np.array(
             [
@@ -108,8 +109,16 @@ def look(image_SHWC: Array, known: Survey) -> Look:
     )
 
 
-class _Raw:
-    """Counts over the file's own voxels, by channel."""
+class VoxelCounts:
+    """Counts over the file's own voxels, block by block.
+
+    Attributes:
+        n: voxels of a channel.
+        below_zero: how many are below zero, by channel.
+        at_top: how many have the largest value, by channel.
+        least: smallest value, by channel.
+        top: largest value, by channel.
+    """
 
     def __init__(self, n_channels: int) -> None:
         self.n = 0
@@ -117,6 +126,7 @@ class _Raw:
         self.least, self.top = np.full(n_channels, np.inf), np.full(n_channels, -np.inf)
 
     def add(self, block_SHWC: Array) -> None:
+        """Take in more slices: (slices, rows, columns, channels)."""
         flat_NC = block_SHWC.reshape(-1, block_SHWC.shape[-1])
         self.n += len(flat_NC)
         self.below_zero += (flat_NC < 0).sum(axis=0)
@@ -149,12 +159,7 @@ def _correlation(first: Array, second: Array) -> float:
     return float((a * b).mean() / size) if size > _TINY else float("nan")
 
 
-def _edge(image_SHWC: Array, levels_C: Array) -> float:
-    """Share of foreground among the pixels at the four edges of the slices."""
-    edges_NC = np.concatenate(
-        [
-            side.reshape(-1, image_SHWC.shape[-1])
-            for side in (image_SHWC[:, 0], image_SHWC[:, -1], image_SHWC[:, 1:-1, 0], image_SHWC[:, 1:-1, -1])
-        ]
-    )
-    return float((2 * (edges_NC > levels_C).sum(axis=1) >= image_SHWC.shape[-1]).mean())
+def _edge_pixels(block_SHWC: Array) -> Array:
+    """The pixels at the four edges of the slices, a row each."""
+    sides = (block_SHWC[:, 0], block_SHWC[:, -1], block_SHWC[:, 1:-1, 0], block_SHWC[:, 1:-1, -1])
+    return np.concatenate([side.reshape(-1, block_SHWC.shape[-1]) for side in sides])

@@ -76,7 +76,10 @@ class ImageStatistics:
         fault = _fault(document, names)
         if fault:
             raise UserError(f"{source}: image statistics are invalid ({fault}); export the network again")
-        return cls(**{name: value if isinstance(value, int) else tuple(value) for name, value in document.items()})
+        values: dict[str, Any] = {
+            name: value if isinstance(value, int) else tuple(value) for name, value in document.items()
+        }
+        return cls(**values)
 
     def outliers(self, look: Look) -> list[tuple[str, float, float, float]]:
         """Features far from those of the training images, the farthest first.

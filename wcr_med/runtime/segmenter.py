@@ -134,7 +134,10 @@ class Segmenter:
         """
         seen = look(image_SHWC, known)
         if nothing_to_see(seen):
-            raise UserError("no voxel is above zero, or all have one value: nothing to segment; check the export")
+            raise UserError(
+                f"nothing to segment: {seen.below_zero_C.mean():.0%} of the voxels are below zero and none stands out"
+                " above it, or all have one value; give magnitude images, with air at about zero"
+            )
         return doubts(seen, self._statistics, self.metadata.channels)
 
     def batches(self, image_SHWC: Array, known: Survey, *, batch_size: int = 4) -> Iterator[tuple[slice, Array]]:

@@ -13,6 +13,7 @@ from wcr_med.export import (
     standalone_of,
 )
 from wcr_med.files import read_json, write_json
+from wcr_med.stages.image_statistics import described
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace, alone
@@ -129,7 +130,7 @@ def _quantised(workspace: Workspace, patients: Patients, name: str, portable: Pa
         artefact.refuse_leak(patients.split.test)
         result = export_quantised(
             model,
-            artefact,
+            described(workspace, patients, artefact),
             config,
             portable=portable,
             calibration_volumes=map(load_volume, learned),
@@ -169,6 +170,7 @@ def _channel_files(workspace: Workspace) -> tuple[str, ...] | None:
 
 def _export(workspace: Workspace, patients: Patients, name: str, target: Path) -> None:
     model, artefact = open_model(workspace, name)
+    artefact = described(workspace, patients, artefact)
     entries = patients.of(patients.split.test)
     config = workspace.config.export
     result = export_model(

@@ -9,6 +9,7 @@ from wcr_med.evaluation.plan import StudyPlan
 from wcr_med.models import build_model
 from wcr_med.provenance import provenance
 from wcr_med.regularizers import build_regularizer, resolved
+from wcr_med.stages.image_statistics import described
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.plan import begin_plan
 from wcr_med.stages.threshold import with_threshold
@@ -104,4 +105,5 @@ def _train(workspace: Workspace, patients: Patients, plan: StudyPlan | None, gro
         training=config.training.model_dump(mode="json"),
         augment=config.augment.model_dump(mode="json"),
     )
+    artefact = described(workspace, patients, artefact)
     save_model(workspace.model_path(DENSE), model, with_threshold(workspace, patients, model, artefact))
