@@ -429,3 +429,15 @@ def test_names_that_cannot_be_written(root: Path) -> None:
     for name in (odd, long):
         with pytest.raises(UserError, match="its name"):
             index_folder(root / name, DataConfig(root=root))
+
+
+def test_air_that_is_not_about_zero(tmp_path: Path) -> None:
+    folder = add_nifti(tmp_path, "a", seed=0)
+    path = folder / "a_flair.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj, dtype=np.float32) - 1000, image.affine), path)
+    findings = [finding for finding in check_nifti(tmp_path).findings if finding.code == "not-magnitude"]
+    (finding,) = findings
+    assert finding.severity == "warning"
+    assert "100% of flair" in finding.message
+    assert "expected at most 1%" in finding.message

@@ -309,9 +309,8 @@ class _PatientAudit:
         voxels = self._voxels
         if voxels is None:
             return
-        at_top = np.where(voxels.top == voxels.least, 0, voxels.at_top)
         names = numbered(self._config.sequences, self._shape[2])
-        for message in voxel_doubts(names, (voxels.below_zero / voxels.n).tolist(), (at_top / voxels.n).tolist()):
+        for message in voxel_doubts(names, (voxels.below_zero / voxels.n).tolist(), voxels.shares_at_top().tolist()):
             self._find("warning", self._folder, "not-magnitude", message)
 
     def _report_shared(self) -> None:

@@ -111,7 +111,7 @@ def _not_magnitude(look: Look, statistics: ImageStatistics | None, names: Sequen
     found = voxel_doubts(
         names,
         look.below_zero_C.tolist(),
-        np.where(look.constant_C, 0, look.at_top_C).tolist(),
+        look.at_top_C.tolist(),
         usual_below=None if known is None else known.below_zero,
         usual_top=None if known is None else known.at_top,
     )

@@ -17,7 +17,7 @@ from wcr_med.preprocess.statistics import BRIGHT_PERCENTILE, FOREGROUND_LEVEL
 
 Array = npt.NDArray[Any]
 
-MOST_SLICES = 24
+MOST_SLICES = 48
 """Slices that are looked at."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -34,6 +34,7 @@ neighbouring pixels; share of the head in which the channel is as dark as air.""
 
 _BLOCK = 4  # slices at a time
 _LEAST_PIXELS = 50  # of foreground, for numbers to mean anything
+_LEAST_VOXELS = 4096  # below, a few voxels are a large share
 _TINY = 1e-9
 
 
@@ -43,7 +44,7 @@ class Look:
 
     Attributes:
         below_zero_C: share of voxels below zero, by channel.
-        at_top_C: share of voxels at the channel's largest value, where that is no more than one value in the volume.
+        at_top_C: share of voxels at the channel's largest value; 0 for a constant one and in tiny images.
         constant_C: bool, whether the channel holds one value alone.
         foreground: share of voxels that are foreground on the network's grid.
         edge: share of foreground among the voxels at the edges of the slices, on the file's grid.
@@ -95,7 +96,7 @@ def look(image_SHWC: Array, known: Survey) -> Look:
             ]
     return Look(
         below_zero_C=raw.below_zero / raw.n,
-        at_top_C=raw.at_top / raw.n,
+        at_top_C=raw.shares_at_top(),
         constant_C=constant_C,
         foreground=float(inside_Shw.mean()),
         edge=float((2 * (np.concatenate(edges) > levels_C).sum(axis=1) >= n_channels).mean()),
@@ -135,6 +136,10 @@ class VoxelCounts:
         self.at_top += np.where(top_C >= self.top, (flat_NC == top_C).sum(axis=0), 0)
         self.top = np.maximum(self.top, top_C)
         self.least = np.minimum(self.least, flat_NC.min(axis=0))
+
+    def shares_at_top(self) -> Array:
+        """Share of voxels at the largest value, by channel; 0 for a constant one, and where there are few voxels."""
+        return np.where((self.top == self.least) | (self.n < _LEAST_VOXELS), 0.0, self.at_top / max(self.n, 1))
 
 
 def _level(values_Shw: Array) -> float:
