@@ -3,17 +3,24 @@
 import errno
 import logging
 import os
+import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wcr_med.errors import UserError
+from wcr_med.evaluation.tables import write_records
 from wcr_med.files import (
     atomic_folder,
     atomic_path,
+    read_csv,
     read_json,
     sha256_of_file,
     sha256_of_json,
+    write_csv,
     write_json,
 )
 
@@ -153,3 +160,55 @@ def test_a_record_of_an_older_version_is_read_with_one_line(tmp_path: Path, capl
     with caplog.at_level(logging.INFO):
         assert [read_json(path), read_json(path)] == [{"dice": 0.5}] * 2
     assert caplog.text.count("has no seal") == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=12), st.text(max_size=12)), max_size=6))
+def test_tables_give_back_every_text(rows: list[tuple[str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        write_csv(path, ("=name", "b"), [{"=name": first, "b": second} for first, second in rows])
+        assert [(row["=name"], row["b"]) for row in read_csv(path)] == rows
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not line.startswith(("=", "@", '"=', '"@', "\t"))
+            assert all(unicodedata.category(c) not in ("Cc", "Cf") for c in line)
+
+
+def test_numbers_stay_numbers(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ("a", "b", "c", "d"), [{"a": -0.5, "b": "-0.500000", "c": None, "d": "+1e-3"}])
+    assert (tmp_path / "t.csv").read_text() == "a,b,c,d\n-0.5,-0.500000,,+1e-3\n"
+    with pytest.raises(ValueError, match="no column"):
+        write_csv(tmp_path / "t.csv", ("a",), [{"b": 1}])
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n1\n", 'a,b\n"1,2\n'])
+def test_a_table_that_is_not_whole_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(UserError, match="not a whole table"):
+        read_csv(tmp_path / "t.csv")
+    with pytest.raises(UserError, match="no such file"):
+        read_csv(tmp_path / "absent.csv")
+
+
+def test_json_holds_names_of_any_bytes(tmp_path: Path) -> None:
+    name = os.fsdecode(b"p\xff")
+    write_json(tmp_path / "a.json", {"name": name, "letter": "Ł"})
+    assert read_json(tmp_path / "a.json") == {"name": name, "letter": "Ł"}
+    assert sha256_of_json({"name": name}) != sha256_of_json({"name": "p"})
+
+
+def test_long_names_are_written(tmp_path: Path) -> None:
+    for letter in ("n", "é", "語"):
+        path = tmp_path / (letter * (250 // len(letter.encode())) + ".txt")
+        write_csv(path, ("a",), [])
+        assert path.is_file()
+    with pytest.raises(UserError, match="too long"):
+        write_csv(tmp_path / ("n" * 300), ("a",), [])
+
+
+def test_names_of_patients_come_back_from_tables_of_scores(tmp_path: Path) -> None:
+    names = ["=cmd()", "-1+2", "a\u202eb", "plain"]
+    write_records(tmp_path / "per_patient.csv", [{"patient_id": name, "dice": -0.25} for name in names])
+    rows = read_csv(tmp_path / "per_patient.csv")
+    assert [row["patient_id"] for row in rows] == names
+    assert {row["dice"] for row in rows} == {"-0.250000"}

@@ -174,7 +174,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             lines = [[unquote_cell(cell) for cell in line] for line in csv.reader(stream, strict=True)]
-        return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+        head = lines[0]
+        return [dict(zip(head, line, strict=True)) for line in lines[1:]]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run the stage that writes it first") from None
     except (csv.Error, ValueError, IndexError) as error:

@@ -22,6 +22,7 @@
 #endif
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -117,7 +118,8 @@ Image read_tiff(const std::string& path) {
 
 Image read_image(const std::string& path) {
 #if __has_include(<tiffio.h>)
-  const std::string suffix = std::filesystem::path(path).extension().string();
+  std::string suffix = std::filesystem::path(path).extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(), [](unsigned char c) { return std::tolower(c); });
   if (suffix == ".tif" || suffix == ".tiff") return read_tiff(path);
 #endif
   return read_png(path);
@@ -199,13 +201,16 @@ void report(const std::vector<uint8_t>& mask, int64_t slices, const std::string&
 }
 
 void segment_slices(const char* model, const std::string& out, const std::vector<std::string>& paths) {
+  std::vector<std::string> stems;
+  for (const std::string& path : paths) {
+    stems.push_back(std::filesystem::path(path).stem().string());
+    if (std::count(stems.begin(), stems.end(), stems.back()) > 1) stop(path + ": two slices have this name");
+  }
   Volume volume = read_slices(paths);
   const std::vector<uint8_t> mask = segment(model, volume);
   const int64_t area = volume.rows * volume.columns;
-  for (size_t slice = 0; slice < paths.size(); ++slice) {
-    const std::string stem = std::filesystem::path(paths[slice]).stem().string();
-    write_mask(out + "/" + stem + "_mask.png", mask.data() + slice * area, volume.rows, volume.columns);
-  }
+  for (size_t slice = 0; slice < paths.size(); ++slice)
+    write_mask(out + "/" + stems[slice] + "_mask.png", mask.data() + slice * area, volume.rows, volume.columns);
   report(mask, volume.slices, out);
 }
 

@@ -63,7 +63,7 @@ def slice_files(folder):
     images = [path for path in found if not path.stem.endswith("_mask")]
     if not images:
         sys.exit(f"{folder}: no PNG or TIFF slices")
-    return sorted(images, key=lambda path: [int(part) if part.isdigit() else part for part in PARTS.split(path.name)])
+    return sorted(images, key=lambda path: [int(part) if part.isdecimal() else part for part in PARTS.split(path.name)])
 
 
 def read_slice(path):

@@ -15,7 +15,7 @@ from wcr_med.data.cache import _key
 from wcr_med.data.content import content_hash
 from wcr_med.data.index import index_folder, index_patients, load_volume
 from wcr_med.errors import UserError
-from wcr_med.files import write_json
+from wcr_med.files import read_json, write_json
 from wcr_med.preprocess import PreprocessSettings
 
 N_SLICES, SIDE = 6, 8
@@ -424,7 +424,7 @@ def test_names_that_cannot_be_written(root: Path) -> None:
     assert len(report.patients) == 5
     assert all(patient.n_slices for patient in report.patients), "the others are looked at, these too"
     write_json(root / "audit.json", report.to_dict())
-    assert json.loads((root / "audit.json").read_text(encoding="utf-8")) == report.to_dict()
+    assert read_json(root / "audit.json") == report.to_dict()
     assert "p\\udcff" in report.table()
     for name in (odd, long):
         with pytest.raises(UserError, match="its name"):
@@ -441,3 +441,14 @@ def test_air_that_is_not_about_zero(tmp_path: Path) -> None:
     assert finding.severity == "warning"
     assert "100% of flair" in finding.message
     assert "expected at most 1%" in finding.message
+
+
+def test_what_is_not_there_or_not_read_is_told(root: Path) -> None:
+    name = "TCGA_DU_0002_20000101"
+    (root / "TCGA_HT_0009_20000101").symlink_to(root / "gone")
+    save(root / name / f"{name}_7.png", np.zeros((SIDE, SIDE, 3), dtype=np.uint8))
+    (root / name / "notes.txt").touch()
+    found = [(finding.severity, finding.code, finding.file) for finding in check(root).findings]
+    assert found == [("error", "missing-file", "TCGA_HT_0009_20000101"), ("warning", "left-out", name)]
+    with pytest.raises(UserError, match="a link to nothing"):
+        index_patients(DataConfig(root=root))

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.examples.scans import BROKEN, scan
-from tests.examples.ways import Done, Network, Page, by_page, by_program, by_python
+from tests.examples.ways import Done, Network, Page, by_page, by_program, by_python, run
 from wcr_med.volumes import Volume
 
 
@@ -55,3 +57,15 @@ def test_between_two_axes(program: Path, network: Network, volume: Volume, tmp_p
     scan(volume.image_SHWC, "LPS", 35, "sform").to_filename(path)
     result = by_program(program, network, path, tmp_path / "out")
     require_refused(result, path, "more than 30 degrees", tmp_path / "out")
+
+
+def test_two_slices_of_one_name(program: Path, network: Network, tmp_path: Path) -> None:
+    """They would have one mask."""
+    paths = [tmp_path / folder / "s1.TIF" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        Image.fromarray(np.full((16, 16, 3), 90, dtype=np.uint8)).save(path, format="TIFF")
+    (tmp_path / "out").mkdir()
+    result = run(program, network.standalone, tmp_path / "out", *paths)
+    require_refused(result, paths[1], "two slices have this name", tmp_path / "out")
+    assert run(program, network.standalone, tmp_path / "out", paths[0]).returncode == 0

@@ -12,6 +12,8 @@ from wcr_med.config import DataConfig
 from wcr_med.data.audit_report import AuditReport, Finding, PatientCounts, Severity
 from wcr_med.data.clinical import ClinicalTable, read_clinical_table
 from wcr_med.data.index import (
+    broken_link,
+    broken_links,
     check_patient_name,
     index_folder,
     load_volume,
@@ -28,6 +30,7 @@ from wcr_med.volumes import Array, FileError
 from wcr_med.volumes.images import check_same_size, lesion_of, read_grey_mask, read_rgb
 from wcr_med.volumes.kaggle import SlicePair, missing_mask, patient_and_institution, scan_folder
 from wcr_med.volumes.labels import LabelValues, Meaning
+from wcr_med.volumes.names import is_left_out
 
 __all__ = ["AuditReport", "Finding", "PatientCounts", "audit"]
 
@@ -68,6 +71,11 @@ def audit(config: DataConfig, *, progress: bool, in_channels: int | None = None)
         values.append(patient.values)
         findings += patient.findings
     findings += _wrong_channels(patients, in_channels)
+    for path in broken_links(config.root):
+        fault = broken_link(path)
+        findings.append(
+            Finding(severity="error", patient_id=path.name, file=path.name, code=fault.code, message=fault.problem)
+        )
     clinical, found = _clinical(config.root / "data.csv", [patient.patient_id for patient in patients])
     findings += found
     findings.sort(key=lambda finding: (_SEVERITIES.index(finding.severity), finding.file))
@@ -201,6 +209,7 @@ class _PatientAudit:
         for error in scan.faults:
             self.fault(error)
         self._report_gaps(list(scan.slices))
+        self._report_left_out()
         first: tuple[Path, Array] | None = None
         for pair in scan.slices.values():
             try:
@@ -293,6 +302,13 @@ class _PatientAudit:
             shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
             message = f"slices {shown} are missing below {max(numbers)}; restore them, or volumes and distances are off"
             self._find("warning", self._folder, "slice-gap", message)
+
+    def _report_left_out(self) -> None:
+        names = [path.name for path in sorted(self._folder.iterdir()) if is_left_out(path)]
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            message = f"no TIFF, so left out: {shown}; save slices as TIFF, or move these away"
+            self._find("warning", self._folder, "left-out", message)
 
     def _report_sequences(self) -> None:
         names = numbered(self._config.sequences, self._shape[2])

@@ -60,7 +60,10 @@ def index_patients(config: DataConfig) -> tuple[PatientEntry, ...]:
             fit the layout. The message names the folder or file and the remedy.
     """
     entries: dict[str, PatientEntry] = {}
-    for folder in patient_folders(config):
+    folders = patient_folders(config)
+    for path in broken_links(config.root):
+        raise broken_link(path)
+    for folder in folders:
         entry = index_folder(folder, config)
         if entry.patient_id in entries:
             raise patient_twice(entry.patient_id, entries[entry.patient_id].folder, folder)
@@ -109,6 +112,24 @@ def patient_folders(config: DataConfig) -> tuple[Path, ...]:
     if not folders:
         raise UserError(f"{root}: holds no patient folders; {advice}")
     return tuple(folders)
+
+
+def broken_links(root: Path) -> tuple[Path, ...]:
+    """Visible links in a folder that point to nothing, sorted by name: a patient, or a file of one, that is not there.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return tuple(
+        sorted(
+            path for path in root.iterdir() if path.is_symlink() and not path.exists() and not path.name.startswith(".")
+        )
+    )
+
+
+def broken_link(path: Path) -> FileError:
+    """The fault of a link that points to nothing."""
+    return FileError(path, "missing-file", "a link to nothing; restore what it points to, or remove it")
 
 
 def index_folder(folder: Path, config: DataConfig) -> PatientEntry:

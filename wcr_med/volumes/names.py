@@ -5,6 +5,9 @@ from pathlib import Path
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 """Suffixes of slices, in lower case; upper case is read too."""
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".pgm", ".ppm")
+"""Suffixes of pictures that are never read, in lower case: a slice among them would be lost without a word."""
+
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 """Suffixes of NIfTI volumes, in lower case; upper case is read too."""
 
@@ -12,6 +15,13 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 def is_image(path: Path) -> bool:
     """Whether the name ends as a slice's does."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_left_out(path: Path) -> bool:
+    """Whether a visible file beside TIFF slices looks like an image, and is not read there."""
+    suffix = path.suffix.lower()
+    other = suffix in PICTURE_SUFFIXES or suffix == ".png" or is_nifti(path) or is_dicom(path)
+    return other and not path.name.startswith(".") and path.is_file()
 
 
 def own_name(path: Path) -> str:
