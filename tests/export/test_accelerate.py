@@ -31,6 +31,7 @@ from wcr_med.export.program import Kind, decode_program
 from wcr_med.export.storage import Form, Values, store
 from wcr_med.native import DOMAIN
 from wcr_med.runtime import Segmenter
+from wcr_med.runtime.timing import SpeedRatio
 
 needs_library = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
 
@@ -39,19 +40,19 @@ GRAPH = parse("c = Conv<pads = [1, 1, 1, 1]>(x, w) r = Relu(c) y = Conv(r, v)", 
 CONFIG = ExportConfig(parity_slices=4, accelerate_rounds=1, accelerate_voxels=2)
 
 
-def timed(*medians: float) -> Callable[..., list[float]]:
-    """Instead of the clock: dense, accelerated."""
-    return lambda *_: list(medians)
+def timed(dense_ms: float, tried_ms: float) -> Callable[..., dict[str, list[float]]]:
+    """Instead of the clock: three turns of equal runs."""
+    return lambda *_: {"dense": [dense_ms] * 15, "tried": [tried_ms] * 15}
 
 
 @pytest.fixture
 def faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", timed(2.0, 1.0))
+    monkeypatch.setattr("wcr_med.export.accelerate.time_in_turn", timed(2.0, 1.0))
 
 
 @pytest.fixture
 def slower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", timed(1.0, 1.0))
+    monkeypatch.setattr("wcr_med.export.accelerate.time_in_turn", timed(1.0, 1.0))
 
 
 @pytest.fixture
@@ -83,7 +84,8 @@ def test_every_layer_is_timed_in_every_way_that_it_has(faster: None) -> None:
     assert (result.n_nodes, result.n_operations, result.share_of_macs) == (1, 2, 1.0)
     assert result.model is not None
     assert kinds_of(result.model) == [layer.kind for layer in result.layers]
-    assert (result.speedup, result.why_not) == (2.0, None)
+    assert (result.speed, result.why_not) == (SpeedRatio(median=2.0, low=2.0, high=2.0, n_turns=3), None)
+    assert result.to_dict()["speedup"] == {"median": 2.0, "low": 2.0, "high": 2.0, "n_turns": 3, "too_noisy": False}
     document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert document["accelerated"]
     assert document["layers"][1]["kind"] in ("sparse", "dense")
@@ -107,14 +109,14 @@ def test_what_is_not_faster_is_not_taken(slower: None) -> None:
     result = accelerate(GRAPH, feed_for(GRAPH), rounds=1)
     assert result.model is None
     assert "as fast" in str(result.why_not)
-    assert result.speedup == 1.0
+    assert result.speed == SpeedRatio(median=1.0, low=1.0, high=1.0, n_turns=3)
     assert len(result.layers) == 2
 
 
 def test_a_graph_without_convolutions_is_left_without_measuring() -> None:
     graph = parse("y = Relu(x)")
     result = accelerate(graph, feed_for(graph))
-    assert (result.model, result.layers, result.speedup, result.dense_ms) == (None, (), None, None)
+    assert (result.model, result.layers, result.speed, result.dense_ms) == (None, (), None, None)
     assert "no convolution" in str(result.why_not)
     assert json.dumps(result.to_dict())
 

@@ -37,7 +37,8 @@ def test_the_file_that_would_be_used_is_timed(monkeypatch: pytest.MonkeyPatch, f
         functions[0]()
         return [7.0]
 
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [2.0, 1.0 if faster else 3.0])
+    times = {"dense": [2.0] * 15, "tried": [1.0 if faster else 3.0] * 15}
+    monkeypatch.setattr("wcr_med.export.accelerate.time_in_turn", lambda *_: times)
     monkeypatch.setattr(measure, "open_session", spy)
     monkeypatch.setattr(measure, "interleaved", clock)
     config = ExportConfig(accelerate_rounds=1)

@@ -12,6 +12,7 @@ from wcr_med.cli import app
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.files import sha256_of_file
+from wcr_med.stages import export
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import accelerated_path, export_stage, manifest_path
 from wcr_med.stages.run import plan, run_stages
@@ -27,12 +28,18 @@ def copied(workspace: Workspace, target: Path, *assignments: str) -> Workspace:
     return open_workspace(target, config_path=workspace.out / "config.yaml", assignments=assignments)
 
 
+def clock(monkeypatch: pytest.MonkeyPatch, dense_ms: float, tried_ms: float) -> None:
+    """Three turns in which every run took as long."""
+    times = {"dense": [dense_ms] * 15, "tried": [tried_ms] * 15}
+    monkeypatch.setattr("wcr_med.export.accelerate.time_in_turn", lambda *_: times)
+
+
 @needs_library
 @pytest.mark.parametrize("faster", [True, False])
 def test_export_writes_a_second_file(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: bool
 ) -> None:
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [3.0, 1.0 if faster else 4.0])
+    clock(monkeypatch, 3.0, 1.0 if faster else 4.0)
     workspace = copied(finished, tmp_path / "run", *SETTINGS)
     line = export_stage(workspace, "pruned-90")
     target = workspace.onnx_path("pruned-90")
@@ -40,7 +47,7 @@ def test_export_writes_a_second_file(
     assert manifest["accelerated"]["file"] == accelerated_path(target).name == "pruned-90.accelerated.onnx"
     assert manifest["accelerated"]["accelerated"] == faster
     if faster:
-        assert "3.00 times as fast as ONNX Runtime alone (1.0 ms a slice, 1 thread)" in line
+        assert "1.0 ms a slice, 1 thread; against ONNX Runtime alone 3.00 times as fast (3.00 to 3.00, 5th to" in line
     else:
         assert "is the same file, since ONNX Runtime alone is as fast" in line
         assert accelerated_path(target).read_bytes() == target.read_bytes()
@@ -50,7 +57,7 @@ def test_export_writes_a_second_file(
 def test_the_second_file_scores_like_the_first(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [2.0, 1.0])
+    clock(monkeypatch, 2.0, 1.0)
     workspace = copied(finished, tmp_path / "run", *SETTINGS)
     export_stage(workspace, "pruned-90")
     evaluate_stage(workspace, "pruned-90.accelerated", onnx=True)
@@ -72,7 +79,7 @@ def test_without_the_wish_a_second_file_of_older_weights_goes(finished: Workspac
 def test_a_second_file_that_is_refused_leaves_none_of_older_weights(
     finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wcr_med.export.accelerate.interleaved", lambda *_: [2.0, 1.0])
+    clock(monkeypatch, 2.0, 1.0)
     settings = (*SETTINGS, "export.accelerate_tolerance=1e-30", "export.parity_slices=4")
     workspace = copied(finished, tmp_path / "run", *settings)
     target = workspace.onnx_path("pruned-90")
@@ -113,3 +120,14 @@ def test_the_command_line_takes_the_wish(finished: Workspace, option: str, wante
     assert result.exit_code == 0
     assert f"accelerate: {str(wanted).lower()}" in result.output
     assert ("a second file" in result.output) == wanted
+
+
+def test_the_line_says_where_a_ratio_means_nothing() -> None:
+    entry = {"accelerated": True, "file": "a.accelerated.onnx", "accelerated_ms": 2.0, "threads": 1}
+    noisy = {"median": 14.58, "low": 2.27, "high": 22.43, "n_turns": 9, "too_noisy": True}
+    line = export._speed_line({**entry, "speedup": noisy})
+    assert "too noisy to say how many times as fast (2.27 to 22.43, " in line
+    assert "14.58" not in line
+    earlier = export._speed_line({**entry, "speedup": 14.58})  # of a manifest without a range
+    assert "measured without a range" in earlier
+    assert "14.58" not in earlier

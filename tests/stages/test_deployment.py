@@ -170,3 +170,22 @@ def test_other_documents_are_refused(tmp_path: Path) -> None:
     )
     write_json(path, {"schema_version": 1, "network": "dense", "files": [asdict(record)]})
     assert load_deployments(tmp_path, "dense") == (record,)
+
+
+def test_the_ratio_to_the_dense_file_has_its_range(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    took = {"dense.onnx": 6.0, "pruned-90.onnx": 2.0}
+    monkeypatch.setattr(deployment, "time_in_turn", lambda runs, _n_runs: {name: [took[name]] * 15 for name in runs})
+    line = deployment_stage(workspace)
+    assert (
+        "pruned-90.onnx against the dense file: 3.00 times as fast (3.00 to 3.00, 5th to 95th percentile of 3" in line
+    )
+    (dense,), (pruned,) = (load_deployments(workspace.out, name) for name in ("dense", "pruned-90"))
+    assert all(latency.to_dense is None for latency in dense.latency)
+    assert all(latency.to_dense.median == 3.0 for latency in pruned.latency)
+    path = deployment_path(workspace.out, "pruned-90")
+    earlier = json.loads(path.read_text())
+    for latency in earlier["files"][0]["latency"]:
+        del latency["to_dense"]
+    write_json(path, {**earlier, "schema_version": 1})
+    assert all(latency.to_dense is None for latency in load_deployments(workspace.out, "pruned-90")[0].latency)

@@ -16,6 +16,7 @@ from wcr_med.export.partition import KernelEncoder, Partitioned, assemble, parti
 from wcr_med.export.program import Kind
 from wcr_med.export.sessions import open_session
 from wcr_med.export.storage import EncodedKernel, encode_kernel
+from wcr_med.runtime.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]
@@ -67,6 +68,7 @@ class Acceleration:
         layers: a row a convolution inside, in graph order.
         dense_ms: median time of the dense model by ONNX Runtime alone; `None` where nothing was measured.
         accelerated_ms: median time of the model that was tried; `None` likewise.
+        speed: how many times as fast the model that was tried is, over the turns; `None` likewise.
         threads: processor threads of both.
         rounds: how many times each was run.
     """
@@ -79,15 +81,9 @@ class Acceleration:
     layers: tuple[LayerChoice, ...]
     dense_ms: float | None
     accelerated_ms: float | None
+    speed: SpeedRatio | None
     threads: int
     rounds: int
-
-    @property
-    def speedup(self) -> float | None:
-        """How many times as fast as the dense model the one that was tried is; `None` where nothing was measured."""
-        if self.dense_ms is None or self.accelerated_ms is None:
-            return None
-        return self.dense_ms / self.accelerated_ms
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary, without the model."""
@@ -99,7 +95,7 @@ class Acceleration:
             "share_of_macs": self.share_of_macs,
             "dense_ms": self.dense_ms,
             "accelerated_ms": self.accelerated_ms,
-            "speedup": self.speedup,
+            "speedup": self.speed.to_dict() if self.speed is not None else None,
             "threads": self.threads,
             "rounds": self.rounds,
             "layers": [layer.to_dict() for layer in self.layers],
@@ -112,7 +108,8 @@ def accelerate(
     """Find the fastest model for this machine that holds fused nodes, if it is faster than the dense one.
 
     Every convolution is timed in each way that is possible, all in turn, and takes the one with the smallest median.
-    The whole model is then timed against the dense one, in turn again; where it is not faster, there is none.
+    The whole model is then timed against the dense one, in turn again, a few runs at a time; where it is not faster in
+    half of the turns, there is none.
 
     Args:
         dense: the graph with float32 kernels as initializers, batch norms folded. Left alone.
@@ -120,26 +117,29 @@ def accelerate(
             numbers may be elsewhere.
         encode: how to store kernels.
         threads: processor threads.
-        rounds: how often each is run, after a first time that does not count.
+        rounds: how often each layer is run, after a first time that does not count; for the whole model the turns.
     """
     partitioned = partition(dense)
     if not partitioned.subgraphs:
         return _report(partitioned, why_not="the graph holds no convolution that can be fused", threads=threads)
-    times = _layer_times(partitioned, feed, threads=threads, rounds=rounds)
-    kinds = {layer: min(found, key=lambda kind: found[kind]) for layer, found in times.items()}
+    layer_times = _layer_times(partitioned, feed, threads=threads, rounds=rounds)
+    kinds = {layer: min(found, key=lambda kind: found[kind]) for layer, found in layer_times.items()}
     model = assemble(partitioned, kinds=kinds, encode=encode)
     checker.check_model(model)
     _LOG.info("accelerate: comparing with the dense network")
     both = [open_session(candidate, threads=threads) for candidate in (dense, model)]
-    dense_ms, accelerated_ms = interleaved([partial(session.run, None, feed) for session in both], rounds)
-    faster = accelerated_ms < dense_ms
+    runs = {name: partial(session.run, None, feed) for name, session in zip(("dense", "tried"), both, strict=True)}
+    times = time_in_turn(runs, rounds * RUNS_IN_A_TURN)
+    speed = speed_ratio(times["dense"], times["tried"])
+    faster = speed.median > 1
     return _report(
         partitioned,
         model=model if faster else None,
         why_not=None if faster else "ONNX Runtime alone is as fast on this machine",
-        times=times,
-        dense_ms=dense_ms,
-        accelerated_ms=accelerated_ms,
+        times=layer_times,
+        dense_ms=statistics.median(times["dense"]),
+        accelerated_ms=statistics.median(times["tried"]),
+        speed=speed,
         threads=threads,
         rounds=rounds,
     )
@@ -205,6 +205,7 @@ def _report(
     times: Mapping[_Layer, Mapping[Kind, float]] | None = None,
     dense_ms: float | None = None,
     accelerated_ms: float | None = None,
+    speed: SpeedRatio | None = None,
     rounds: int = 0,
 ) -> Acceleration:
     layers = []
@@ -230,6 +231,7 @@ def _report(
         layers=tuple(layers),
         dense_ms=dense_ms,
         accelerated_ms=accelerated_ms,
+        speed=speed,
         threads=threads,
         rounds=rounds,
     )

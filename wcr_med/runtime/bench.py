@@ -20,7 +20,7 @@ from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.peak_memory import FreshRun, measure_fresh_run
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.session import session
-from wcr_med.runtime.timing import RUNS_IN_A_TURN, ratios_by_turn, time_in_turn
+from wcr_med.runtime.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.volumes.choice import choose_channels
 
 Array = npt.NDArray[Any]
@@ -66,12 +66,26 @@ class BenchedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Speedup:
-    """How many times as fast the file is as the one beside it: over the turns, median, smallest and largest."""
+    """How many times as fast the file is as the one beside it, with one number of threads.
+
+    Attributes:
+        threads: of the processor.
+        median: over the turns; `low` the 5th and `high` the 95th percentile over them (`SpeedRatio`).
+        n_turns: interleaved turns.
+        too_noisy: the range says too little for the median to be quoted.
+    """
 
     threads: int
     median: float
     low: float
     high: float
+    n_turns: int
+    too_noisy: bool
+
+    @property
+    def ratio(self) -> SpeedRatio:
+        """The same as a ratio."""
+        return SpeedRatio(median=self.median, low=self.low, high=self.high, n_turns=self.n_turns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +161,8 @@ def bench(
         for place, path in enumerate(paths):
             timings[path].append(_timing(times[place], fresh[place], threads=number, batch_size=batch_size))
         if against is not None:
-            turns = ratios_by_turn(times[1], times[0])
-            found = Speedup(threads=number, median=statistics.median(turns), low=min(turns), high=max(turns))
-            speedups.append(found)
+            ratio = speed_ratio(times[1], times[0])
+            speedups.append(Speedup(threads=number, **asdict(ratio), too_noisy=ratio.too_noisy))
     files = [
         BenchedFile(file=path.name, size_bytes=path.stat().st_size, timings=tuple(timings[path])) for path in paths
     ]

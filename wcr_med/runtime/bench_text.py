@@ -31,10 +31,7 @@ def _lines(report: BenchReport) -> Iterator[str]:
         yield f"{report.model.file} against {report.against.file}: {_share(report)} of the size"
         for speedup in report.speedups:
             threads = "1 thread" if speedup.threads == 1 else f"{speedup.threads} threads"
-            yield (
-                f"  {threads}: {speedup.median:.2f} times as fast"
-                f" (from {speedup.low:.2f} to {speedup.high:.2f} in turns of a few runs)"
-            )
+            yield f"  {threads}: {speedup.ratio.words}"
 
 
 def _share(report: BenchReport) -> str:

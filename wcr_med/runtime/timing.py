@@ -3,9 +3,66 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
 
 RUNS_IN_A_TURN = 5
 """Timed calls of one function before the next has its turn."""
+
+FEWEST_TURNS = 3
+"""Below so many turns a ratio has no range."""
+
+WIDEST = 2.0
+"""A ratio whose upper end is more than this many times its lower end is too noisy to say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedRatio:
+    """How many times as fast one thing is as another, from runs that took turns.
+
+    Attributes:
+        median: over the turns, of the ratio of the medians of a turn's runs.
+        low: 5th percentile over the turns, linear interpolation; `high` the 95th.
+        n_turns: interleaved turns of both.
+    """
+
+    median: float
+    low: float
+    high: float
+    n_turns: int
+
+    @property
+    def too_noisy(self) -> bool:
+        """Too few turns, or ends more than `WIDEST` times apart: the median is then never printed."""
+        return self.n_turns < FEWEST_TURNS or not self.high <= WIDEST * self.low
+
+    def to_dict(self) -> dict[str, float | int | bool]:
+        """JSON-ready, with `too_noisy`."""
+        return {**asdict(self), "too_noisy": self.too_noisy}
+
+    @property
+    def words(self) -> str:
+        """For a sentence: "3.49 times as fast (3.20 to 3.71, ...)", or why that cannot be said."""
+        how = f"5th to 95th percentile of {self.n_turns} interleaved turns"
+        if self.n_turns < FEWEST_TURNS:
+            few = "1 interleaved turn" if self.n_turns == 1 else f"{self.n_turns} interleaved turns"
+            return f"too few runs to say how many times as fast ({few}; it takes {FEWEST_TURNS})"
+        if self.too_noisy:
+            return f"too noisy to say how many times as fast ({self.low:.2f} to {self.high:.2f}, {how})"
+        return f"{self.median:.2f} times as fast ({self.low:.2f} to {self.high:.2f}, {how})"
+
+
+def speed_ratio(slow: Sequence[float], fast: Sequence[float]) -> SpeedRatio:
+    """How many times as fast `fast` was as `slow`; both are times of `time_in_turn`, of one call of it.
+
+    Args:
+        slow: milliseconds, at least one.
+        fast: as many.
+    """
+    ratios = ratios_by_turn(slow, fast)
+    low, high = np.percentile(ratios, (5, 95))
+    return SpeedRatio(median=statistics.median(ratios), low=float(low), high=float(high), n_turns=len(ratios))
 
 
 def time_in_turn(

@@ -18,17 +18,19 @@ from wcr_med.files import read_json, sha256_of_file, write_json
 from wcr_med.provenance import available_cores, processor_name
 from wcr_med.report.clinical.inputs import Deployment, Latency
 from wcr_med.runtime.peak_memory import measure_peak_memory
-from wcr_med.runtime.timing import time_in_turn
+from wcr_med.runtime.timing import SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.stages.export import accelerated_path, manifest_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.robustness import network_names
-from wcr_med.stages.workspace import Workspace, alone
+from wcr_med.stages.workspace import DENSE, Workspace, alone
 
 Array = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READS = (1, SCHEMA_VERSION)
+"""Schema 1 had no ratio to the dense file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +110,11 @@ def load_deployments(out: Path, name: str) -> tuple[Deployment, ...]:
         return ()
     document = read_json(path)
     version = document.get("schema_version") if isinstance(document, Mapping) else None
-    if version != SCHEMA_VERSION:
+    if version not in _READS:
         raise UserError(f"{path}: schema version {version!r}, expected {SCHEMA_VERSION}; delete it and measure again")
     try:
         return tuple(
-            Deployment(**{**file, "latency": tuple(Latency(**entry) for entry in file["latency"])})
-            for file in document["files"]
+            Deployment(**{**file, "latency": tuple(map(_latency, file["latency"]))}) for file in document["files"]
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: a field is missing or unknown ({error}); delete it and measure again") from None
@@ -196,13 +197,23 @@ def _measure(
 ) -> None:
     paths = {file.path.name: file.path for file in files if file.path.name in runnable}
     latency: dict[str, list[Latency]] = {file.path.name: [] for file in files}
+    dense = workspace.onnx_path(DENSE).name
     for number in threads:
         log.info("deployment: timing %d files, %d runs each, %d threads", len(paths), n_runs, number)
         sessions = {name: open_session(path, threads=number) for name, path in paths.items()}
         runs = {name: partial(session.run, None, sample) for name, session in sessions.items()}
-        for name, times in time_in_turn(runs, n_runs).items():
+        found = time_in_turn(runs, n_runs)
+        for name, times in found.items():
             p50_ms, p95_ms = np.percentile(times, (50, 95))
-            latency[name].append(Latency(threads=number, p50_ms=float(p50_ms), p95_ms=float(p95_ms), n_runs=n_runs))
+            latency[name].append(
+                Latency(
+                    threads=number,
+                    p50_ms=float(p50_ms),
+                    p95_ms=float(p95_ms),
+                    n_runs=n_runs,
+                    to_dense=speed_ratio(found[dense], times) if dense in found and name != dense else None,
+                )
+            )
         del sessions, runs  # their threads end
     memory = {name: measure_peak_memory(path, sample) for name, path in paths.items()}
     for network in dict.fromkeys(file.network for file in files):
@@ -226,6 +237,17 @@ def _measure(
         write_json(deployment_path(workspace.out, network), document)
 
 
+def _latency(entry: Mapping[str, Any]) -> Latency:
+    ratio = entry.get("to_dense")
+    return Latency(**{**entry, "to_dense": None if ratio is None else SpeedRatio(**ratio)})
+
+
 def _line(found: Mapping[str, Sequence[Deployment]]) -> str:
     times = [f"{row.file} {row.latency[0].p50_ms:.1f} ms" for rows in found.values() for row in rows if row.latency]
-    return f"deployment: median time of a slice on one thread: {', '.join(times)}"
+    ratios = [
+        f"{row.file} against the dense file: {row.latency[0].to_dense.words}"
+        for rows in found.values()
+        for row in rows
+        if row.latency and row.latency[0].to_dense is not None
+    ]
+    return "; ".join([f"deployment: median time of a slice on one thread: {', '.join(times)}", *ratios])

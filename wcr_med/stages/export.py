@@ -13,6 +13,7 @@ from wcr_med.export import (
     standalone_of,
 )
 from wcr_med.files import read_json, write_json
+from wcr_med.runtime.timing import SpeedRatio
 from wcr_med.stages.image_statistics import described
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
@@ -90,11 +91,14 @@ def _wanted_accelerated(workspace: Workspace, target: Path) -> list[Path]:
 def _speed_line(accelerated: dict[str, Any]) -> str:
     if not accelerated["accelerated"]:
         return f"{accelerated['file']} is the same file, since {accelerated['why_not']}"
-    threads = accelerated["threads"]
-    return (
-        f"{accelerated['file']}: {accelerated['speedup']:.2f} times as fast as ONNX Runtime alone"
-        f" ({accelerated['accelerated_ms']:.1f} ms a slice, {threads} thread{'s' if threads > 1 else ''})"
-    )
+    threads, speedup = accelerated["threads"], accelerated["speedup"]
+    took = f"{accelerated['accelerated_ms']:.1f} ms a slice, {threads} thread{'s' if threads > 1 else ''}"
+    if not isinstance(speedup, dict):  # of an earlier version, which measured no range
+        return (
+            f"{accelerated['file']}: {took}; how many times as fast as ONNX Runtime alone was measured without a range"
+        )
+    ratio = SpeedRatio(**{name: speedup[name] for name in ("median", "low", "high", "n_turns")})
+    return f"{accelerated['file']}: {took}; against ONNX Runtime alone {ratio.words}"
 
 
 def _standalone(workspace: Workspace, patients: Patients, name: str, portable: Path) -> str:

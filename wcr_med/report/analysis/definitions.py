@@ -27,7 +27,8 @@ OWN_DEFINITIONS: Mapping[str, str] = {
     "p_holm": "Holm's adjustment: of metrics over all metrics of the table, of harm over all attributes tested",
     "harm": "mean difference of all other patients minus that of the group, in standard errors; the largest over"
     " groups, in every permutation of the patients' labels too",
-    "false_alarm": "any voxel in a patient without a tumour, or a component on no reference lesion",
+    "jump": 'a figure of a patient that changed by more than its bound (statistics.outcome_bounds); a right "nothing'
+    ' there" counts as Dice 1 and HD95 0',
     "tumour_found": "one predicted voxel or more lies on it",
     "plateau": "unbroken stretch of thresholds around the chosen one with dice_patient within the margin of its best",
 }

@@ -140,6 +140,8 @@ def deployment_answer(analysis: Analysis) -> tuple[str, str]:
         if its is not None:
             text += f"; dense {milliseconds(its.p50_ms)}"
             text += " without them" if best.accelerated and not reference.accelerated else ""
+            if single.to_dense is not None:
+                text += f"; against the dense portable file {single.to_dense.words}"
     return size(best.size_bytes), f"{text}."
 
 

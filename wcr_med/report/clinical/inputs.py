@@ -11,6 +11,7 @@ from wcr_med.data.index import PatientEntry
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.evaluation.robustness import RobustnessResult
 from wcr_med.report.document import LadderRow
+from wcr_med.runtime.timing import SpeedRatio
 
 Design = Literal["hold-out", "cross-validation", "leave-one-institution-out"]
 
@@ -23,12 +24,15 @@ class Latency:
         threads: of the processor.
         p50_ms: median; `p95_ms` the 95th percentile.
         n_runs: timed runs.
+        to_dense: how many times as fast as the dense network's portable file, from runs that took turns; `None` of that
+            file itself, and where the dense network was not timed beside it.
     """
 
     threads: int
     p50_ms: float
     p95_ms: float
     n_runs: int
+    to_dense: SpeedRatio | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
