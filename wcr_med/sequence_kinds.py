@@ -10,7 +10,8 @@ CONTRAST = "T1 with contrast"
 """The kind of a T1-weighted sequence after contrast agent."""
 
 _WORDS = (  # the first that matches decides
-    ("other", r"locali[sz]|(?<![a-z])loc(?![a-z])|scout|survey|subtract|(?<![a-z])sub(?![a-z])|(?<![a-z])mip(?![a-z])|"
+    ("other", r"locali[sz]|(?<![a-z])loc(?![a-z])|scout|survey|subtract|(?<![a-z])sub(?![a-z]|-|_?[0-9])|"
+              r"(?<![a-z])mip(?![a-z])|"
               r"field.?map|calib|perfusion|angio|(?<![a-z])(mra|tof|mrv)(?![a-z])|screen|segment|lesion|mask"),
     ("ADC", r"(?<![a-z])e?adc(?![a-z])"),
     ("DWI", r"dwi|diffusion|ep2d.?diff|(?<![a-z])trace(?![a-z])|(?<![a-z])dti(?![a-z])"),
@@ -21,7 +22,7 @@ _WORDS = (  # the first that matches decides
     ("T2", r"(?<![a-z0-9])(ax|sag|cor|tra|e|3d|2d)?t2(?![0-9])"),
     ("PD", r"(?<![a-z])pdw?(?![a-z])|proton.?density"),
     ("PET", r"(?<![a-z])pet(?![a-z])"),
-    ("CT", r"(?<![a-z])ct(?![a-z])"),
+    ("CT", r"(?<![a-z])ct(?![a-z0-9])"),
 )  # fmt: skip
 _BEFORE = re.compile(r"(?<![a-z])pre(?![a-z])|non.?con|without|(?<![a-z])w/?o(?![a-z])|ohne|nativ|unenh|no.?contrast")
 _AFTER = re.compile(

@@ -77,7 +77,7 @@ class Wanted:
         """What the name of a file that was given by name speaks against; "" where it does not."""
         if not self.strict or self.channels is None or len(self.channels.names) != 1 or self._fitting(0, [path]):
             return ""
-        name, kind, said = self.channels.names[0], kind_of(self.channels.names[0]), kind_of(_stem(path))
+        name, kind, said = self.channels.names[0], kind_of(self.channels.names[0]), kind_of(_words(path))
         if kind is None or said is None or said == kind:
             return ""
         return f"the name {path.name} says {said}, the network takes {name}"
@@ -94,7 +94,7 @@ class Wanted:
         kind = kind_of(name)
         if kind is None:
             return [path for path in files if has_word(_stem(path), name)]
-        return [path for path in files if kind_of(_stem(path)) == kind]
+        return [path for path in files if kind_of(_words(path)) == kind]
 
     def _selector(self, place: int) -> str | None:
         if self.channels is None or len(self.channels.selectors) != len(self.patterns):
@@ -122,6 +122,11 @@ def wanted_files(channel_files: Sequence[str] | None, channels: Channels | None)
     if not declared and channels is not None and len(channels.names) != len(patterns):
         patterns = tuple(f"*_{name}.nii.gz" for name in channels.names)
     return Wanted(patterns=patterns, declared=declared, channels=channels)
+
+
+def _words(path: Path) -> str:
+    """What the name may say of the sequence: without the subject, session and run of BIDS, which can be any word."""
+    return re.sub(r"(^|_)(sub|ses|run)-[^_]*", "", _stem(path))
 
 
 def _stem(path: Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from wcr_med.volumes.choice import Channels
 from wcr_med.volumes.dicom_match import match_series
 from wcr_med.volumes.dicom_series import Series, list_series, open_file
-from wcr_med.volumes.dicom_values import number
+from wcr_med.volumes.dicom_values import number, text
 from wcr_med.volumes.orientation import display_spacing_mm, to_display
 from wcr_med.volumes.volume import Array, FileError, NiftiGeometry, Volume
 
@@ -40,7 +40,7 @@ def read_dicom(paths: Sequence[Path], *, patient_id: str, channels: Channels) ->
     """
     found = list_series(paths)
     chosen = match_series(found, channels)
-    taken = {series.images[0].SeriesInstanceUID for series in chosen}
+    taken = {series.uid for series in chosen}
     left_out = tuple(series.label for series in found if series.uid not in taken)
     origins = tuple(f"series {series.label}" for series in chosen)
     if len(found) > 1 or len(chosen) > 1:
@@ -72,6 +72,8 @@ def _voxels(series: Series) -> Array:
 
 def _pixels(path: Path) -> Array:
     image = open_file(path, pixels=True)
+    if not text(path, image, "SamplesPerPixel"):
+        image.SamplesPerPixel = 1  # the meaning of an empty element; the decoder asks for it
     try:
         values_HW: Array = image.pixel_array
     except Exception as error:  # no decoder for the compression, or too few bytes

@@ -80,6 +80,7 @@ class Series:
         paths: of the files, along the normal of their plane.
         images: their headers.
         affine_44: float64, (column, row, slice) to millimetres in RAS+.
+        uid: SeriesInstanceUID.
         label: number and description, for messages.
         frame: FrameOfReferenceUID.
     """
@@ -87,6 +88,7 @@ class Series:
     paths: tuple[Path, ...]
     images: tuple[FileDataset, ...]
     affine_44: Array
+    uid: str
     label: str
     frame: str
 
@@ -162,6 +164,7 @@ def sort_series(files: SeriesFiles) -> Series:
         paths=tuple(one.path for one in ordered),
         images=tuple(one.image for one in ordered),
         affine_44=affine_44,
+        uid=files.uid,
         label=files.label,
         frame=frame,
     )
