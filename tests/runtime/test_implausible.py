@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tests.exported import small_volume
+from tests.exported import SIZE, export_small, small_artefact, small_volume
+from tests.plausibility.heads import head
 from wcr_med.cli import app
-from wcr_med.runtime import infer
+from wcr_med.plausibility import fit_statistics, look
+from wcr_med.preprocess import PreprocessSettings, survey
+from wcr_med.runtime import Segmenter, infer
 
 IMAGE_SHWC = small_volume(n_slices=5, size=40, seed=3).image_SHWC.astype(np.float32) * 10
 AIR_SHWC = IMAGE_SHWC == 0
+SETTINGS = PreprocessSettings(height=SIZE, width=SIZE)
 
 
 def scaled(values: np.ndarray, *, zero: bool) -> np.ndarray:
@@ -113,3 +117,29 @@ def test_an_intercept_of_dicom_is_told(model_file, tmp_path):
     which = [f"{number}={number}" for number in (1, 2, 3)]
     report = infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1, channels=which)
     assert "voxels below zero: " in report.volumes[0].warning
+
+
+def test_a_call_from_python_tells_too(model_file, caplog):
+    with Segmenter.from_file(model_file, threads=1) as segment:
+        assert segment(IMAGE_SHWC).warnings == ()
+        (warning,) = segment(IMAGE_SHWC - 1000).warnings
+    assert warning.startswith("voxels below zero")
+    assert "the mask may be wrong: voxels below zero" in caplog.text
+
+
+def test_statistics_in_the_file_let_swapped_channels_be_told(network, tmp_path, caplog):
+    looks = [look(image, survey(image, SETTINGS)) for image in map(head, range(16))]
+    statistics = fit_statistics(looks)
+    artefact = small_artefact(channels=("T1", "FLAIR", "T1c"), image_statistics=statistics.to_dict())
+    path = export_small(tmp_path / "known.onnx", network, artefact).path
+    for name, order in (("right", (0, 1, 2)), ("wrong", (1, 0, 2))):
+        write(tmp_path / "in" / f"{name}.nii.gz", head(100)[..., list(order)])
+    files = sorted((tmp_path / "in").iterdir())
+    right, wrong = infer(path, files, tmp_path / "out", threads=1).volumes
+    assert right.warning == ""
+    assert "channels look swapped: the training images fit better with T1 in place 2, FLAIR in place 1" in wrong.warning
+    which = ["T1=2", "FLAIR=1", "T1c=3"]
+    (mended,) = infer(path, files[1:], tmp_path / "out2", threads=1, channels=which).volumes
+    assert mended.warning == ""
+    assert mended.n_lesion_voxels == right.n_lesion_voxels
+    assert mended.channels == "T1: channel 2; FLAIR: channel 1; T1c: channel 3"

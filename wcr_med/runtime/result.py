@@ -20,12 +20,14 @@ class Result:
         probability: float32 in [0, 1], of the same shape.
         threshold: a voxel is in the mask where its probability is at least this.
         spacing_mm: millimetres between slices, rows and columns; `None` where the caller did not say.
+        warnings: what speaks against the image, so that the mask may be wrong; empty where nothing does.
     """
 
     mask: Array
     probability: Array
     threshold: float
     spacing_mm: tuple[float, float, float] | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def n_voxels(self) -> int:

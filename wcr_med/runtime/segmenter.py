@@ -1,5 +1,6 @@
 """A model file as a function from images to lesion masks."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from wcr_med.runtime.result import Result, checked_spacing
 from wcr_med.runtime.session import open_checked
 
 Array = npt.NDArray[Any]
+_LOG = logging.getLogger(__name__)
 
 
 class Segmenter:
@@ -93,12 +95,18 @@ class Segmenter:
             ValueError: the segmenter is closed.
         """
         spacing_mm = checked_spacing(spacing)
-        probability_SHW = self.probability(image_SHWC, batch_size=batch_size)
+        known = self.survey(image_SHWC)
+        seen = look(image_SHWC, known)
+        warnings = doubts(seen, self._statistics, self.metadata.channels)
+        for warning in warnings:
+            _LOG.warning("the mask may be wrong: %s", warning)
+        probability_SHW = self._probability(image_SHWC, known, batch_size)
         return Result(
             mask=self.binarise(probability_SHW),
             probability=probability_SHW,
             threshold=self.metadata.threshold,
             spacing_mm=spacing_mm,
+            warnings=warnings,
         )
 
     def survey(self, image_SHWC: Array) -> Survey:
@@ -159,7 +167,9 @@ class Segmenter:
 
     def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
         """Foreground probability of every voxel, float32 in [0, 1], on the image's own grid. See `__call__`."""
-        known = self.survey(image_SHWC)
+        return self._probability(image_SHWC, self.survey(image_SHWC), batch_size)
+
+    def _probability(self, image_SHWC: Array, known: Survey, batch_size: int) -> Array:
         probability_SHW = np.empty(image_SHWC.shape[:3], dtype=np.float32)
         for place, batch_SHW in self.batches(image_SHWC, known, batch_size=batch_size):
             probability_SHW[place] = batch_SHW
