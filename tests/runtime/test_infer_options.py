@@ -76,7 +76,8 @@ def test_overlays(model_file: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_the_outline_lies_on_the_border_of_the_mask() -> None:
-    from wcr_med.preprocess import PreprocessSettings, survey
+    from wcr_med.onnx_file.checksum import seal_file
+from wcr_med.preprocess import PreprocessSettings, survey
 
     image_SHWC = np.full((1, 256, 300, 3), 90, np.uint8)
     mask_HW = np.zeros((256, 300), np.uint8)
@@ -125,6 +126,7 @@ def test_another_model_file_is_done_again(model_file: Path, tmp_path: Path) -> N
     infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1)
     other = tmp_path / "other.onnx"
     other.write_bytes(model_file.read_bytes() + b"\xfa\x3f\x01x")  # an unknown field: another file, the same network
+    seal_file(other)
     moved = shutil.copy(model_file, tmp_path / "moved.onnx")
     report = infer(other, [tmp_path / "p"], tmp_path / "out", threads=1, resume=True)
     assert not report.volumes[0].resumed

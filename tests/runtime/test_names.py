@@ -6,12 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
+from tests.exported import small_volume
 from tests.runtime.test_infer import write_slices
 from tests.runtime.test_sources import shown, touch
 from wcr_med.files import read_csv
 from wcr_med.runtime import find_sources, infer
+from wcr_med.runtime.options import MaskFormat
+from wcr_med.runtime.workplace import Workplace
+from wcr_med.volumes import FileError
 
 BAD_BYTES = os.fsdecode(b"p\xff")  # a name in an encoding that is not UTF-8
 
@@ -80,17 +86,56 @@ def test_resume_keeps_no_volume_without_its_masks(model_file: Path, tmp_path: Pa
 def test_two_results_of_one_name_are_refused(model_file: Path, tmp_path: Path) -> None:
     write_slices(tmp_path / "p", ["s1.png"])
     shutil.copy(tmp_path / "p" / "s1.png", tmp_path / "p" / "s1.PNG")
-    (failure,) = infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1).failures
-    assert "two results would have this name" in failure.message
+    for inputs in ([tmp_path / "p"], [tmp_path / "p" / "s1.png", tmp_path / "p" / "s1.PNG"]):
+        (failure,) = infer(model_file, inputs, tmp_path / "out", threads=1).failures
+        assert "once more, by its name; keep one of them" in failure.message
+    one, other = tmp_path / "a" / "s1.png", tmp_path / "out" / "p" / "s1_mask.png"
+    with pytest.raises(FileError, match="two results would have this name"):
+        Workplace(out=tmp_path / "out", signature={}).check_names([one, one], tmp_path / "a")
+    with pytest.raises(FileError, match="no name for a result"):
+        Workplace(out=tmp_path / "out", signature={}).check_names([other.parent / ".." / ".." / "x"], tmp_path / "out")
     assert masks(tmp_path / "out") == set()
+
+
+def test_slices_that_are_not_there(model_file: Path, tmp_path: Path) -> None:
+    """Links to nothing, gaps, and images of another kind beside the slices."""
+    for name in ("linked", "gap", "every_second", "beside"):
+        numbers = (1, 2, 4, 8) if name == "gap" else (1, 3, 5, 7)
+        write_slices(tmp_path / "in" / name, [f"s_{number}.{'png' if name == 'gap' else 'tif'}" for number in numbers])
+    (tmp_path / "in" / "linked" / "s_9.tif").symlink_to(tmp_path / "gone.tif")
+    (tmp_path / "in" / "patient").symlink_to(tmp_path / "gone")
+    (tmp_path / "in" / "gap" / "s_8_mask.png").symlink_to(tmp_path / "gone.png")  # no slice
+    for name in ("s_9.png", "s_9.jpg", "s_1_mask.tif", "s_9_mask.png", "notes.txt"):
+        (tmp_path / "in" / "beside" / name).touch()
+    report = infer(model_file, [tmp_path / "in"], tmp_path / "out", threads=1)
+    found = {volume.name: volume for volume in report.volumes}
+    assert sorted(found) == ["beside", "every_second", "gap"]
+    assert sorted(failure.name for failure in report.failures) == ["gap/s_8_mask.png", "linked", "patient"]
+    assert all("a link to nothing; restore" in failure.message for failure in report.failures)
+    assert "slices 3, 5, 6, 7 are missing between 1 and 8" in found["gap"].warning
+    assert "missing" not in found["every_second"].warning + found["beside"].warning
+    assert found["beside"].left_out == "s_9.jpg; s_9.png"
+
+
+def test_letters_sort_alike_however_they_are_composed(tmp_path: Path) -> None:
+    names = ("é1.png", "e\u03012.png", "é3.png", "e\u030110.png")
+    touch(tmp_path / "p", *names)
+    assert shown(find_sources([tmp_path / "p"])) == [("p", "images", names)]
+
+
+@pytest.mark.parametrize(("spacing", "warned"), [((0.9, 0.9, 5), False), ((5, 0.9, 0.9), True), ((0.9, 5, 0.9), True)])
+def test_scans_that_are_not_axial(
+    model_file: Path, tmp_path: Path, spacing: tuple[float, float, float], warned: bool
+) -> None:
+    values = np.moveaxis(small_volume().image_SHWC, 0, 2)
+    nib.save(nib.Nifti1Image(values, np.diag([-spacing[0], -spacing[1], spacing[2], 1])), tmp_path / "v.nii.gz")
+    (volume,) = infer(model_file, [tmp_path / "v.nii.gz"], tmp_path / "out", threads=1).volumes
+    assert ("acquired in another direction" in volume.warning) == warned
 
 
 def test_an_input_of_the_current_folder_is_named(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import nibabel as nib
-    import numpy as np
-
     nib.save(nib.Nifti1Image(np.ones((8, 8, 4), np.float32), np.diag([1, 1, 1, 1])), tmp_path / "scan.nii.gz")
     monkeypatch.chdir(tmp_path)
     (failure,) = infer(model_file, [Path("scan.nii.gz")], tmp_path / "out", threads=1).failures
@@ -98,7 +143,7 @@ def test_an_input_of_the_current_folder_is_named(
 
 
 @pytest.mark.parametrize("mask_format", ["own", "nifti"])
-def test_a_name_that_cannot_be_written_fails_alone(model_file: Path, tmp_path: Path, mask_format: str) -> None:
+def test_a_name_that_cannot_be_written_fails_alone(model_file: Path, tmp_path: Path, mask_format: MaskFormat) -> None:
     for name in ("good", BAD_BYTES):
         write_slices(tmp_path / "in" / name, ["s1.png"])
     write_slices(tmp_path / "in" / ("n" * 245), ["s1.png"])

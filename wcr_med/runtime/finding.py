@@ -9,13 +9,14 @@ from pathlib import Path
 
 from wcr_med.errors import UserError
 from wcr_med.runtime.dicom_studies import dicom_files, join_studies
+from wcr_med.runtime.slices import MASK_END, is_mask, missing_slices, natural, require_one_file_each, unread
 from wcr_med.runtime.sources import Failure, Found, Source
 from wcr_med.runtime.wanted import Wanted, wanted_files
+from wcr_med.volumes import FileError
 from wcr_med.volumes.choice import Channels
-from wcr_med.volumes.names import is_dicom, is_image, is_nifti, is_unicode, own_name
+from wcr_med.volumes.names import TIFF_SUFFIXES, is_dicom, is_image, is_nifti, is_unicode, own_name
 
 _SLICE_NAME = re.compile(r".+_\d+(_mask)?\.tiff?", re.IGNORECASE)  # the kaggle_3m layout
-_MASK_END = "_mask"
 
 
 def find_sources(
@@ -108,14 +109,14 @@ def _expanded(given: Path) -> Iterator[tuple[Path, Path | None]]:
     outer = [path for path in folders | files if folders.isdisjoint(path.parents)]
     if not outer:
         yield given, None
-    for path in sorted(outer, key=lambda path: [_natural(part) for part in path.parts]):
+    for path in sorted(outer, key=lambda path: [natural(part) for part in path.parts]):
         yield path, base
 
 
 def _is_mask_of_another(path: Path, group: Container[Path]) -> bool:
     """Of the kaggle_3m layout, where `*.tif` gives images and masks."""
     stem = path.stem
-    return stem.lower().endswith(_MASK_END) and path.with_name(stem[: -len(_MASK_END)] + path.suffix) in group
+    return is_mask(path) and path.with_name(stem[: -len(MASK_END)] + path.suffix) in group
 
 
 def _collect(
@@ -187,6 +188,7 @@ def _collect_tree(
     found: list[Source] = []
     for folder in _tree(root, unlisted):
         try:
+            failures.extend(_broken_links(folder, base or root))
             found.extend(_in_folder(folder, base or root, wanted))
         except UserError as error:
             failures.append(Failure(name=_name_of(folder, base or root), message=str(error)))
@@ -207,6 +209,7 @@ def _source_of_files(group: list[Path], base: Path | None) -> Source:
             problem = "no image or folder matches" if glob.has_magic(str(path)) else "no such file or folder"
             raise UserError(f"{path}: {problem}; give images to segment")
     if is_image(first):
+        require_one_file_each(group)
         name = _prefix(first.parent, base) + first.stem if len(group) == 1 else _name_of(first.parent, base)
         return Source(name=name, kind="images", folder=first.parent, files=tuple(group))
     if is_nifti(first):
@@ -231,24 +234,48 @@ def _tree(root: Path, unlisted: Callable[[OSError], None]) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(place)
-        folders[:] = sorted((entry for entry in folders if not entry.startswith(".")), key=_natural)
+        folders[:] = sorted((entry for entry in folders if not entry.startswith(".")), key=natural)
         yield folder
 
 
 def _in_folder(folder: Path, base: Path, wanted: Wanted) -> list[Source]:
     entries = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    files = sorted(entries, key=lambda path: _natural(path.name))
-    nifti = [path for path in files if is_nifti(path)]
-    if nifti:
-        return _nifti_sources(folder, base, nifti, wanted)
+    files = sorted(entries, key=lambda path: natural(path.name))
+    if nifti := [path for path in files if is_nifti(path)]:
+        found = _nifti_sources(folder, base, nifti, wanted)
+        beside = unread(files, nifti)
+        return [replace(source, left_out=(*source.left_out, *beside)) for source in found]
     name = _name_of(folder, base)
     if dicom := dicom_files(files):
-        return [Source(name=name, kind="dicom", folder=folder, files=dicom)]
+        return [Source(name=name, kind="dicom", folder=folder, files=dicom, left_out=unread(files, dicom))]
     images = [path for path in files if is_image(path)]
     if any(_SLICE_NAME.fullmatch(path.name) for path in images):
-        return [Source(name=name, kind="kaggle_3m", folder=folder, files=())]
-    slices = tuple(path for path in images if not path.stem.lower().endswith(_MASK_END))
-    return [Source(name=name, kind="images", folder=folder, files=slices)] if slices else []
+        tiffs = [path for path in images if path.suffix.lower() in TIFF_SUFFIXES]
+        doubt = missing_slices([path for path in tiffs if not is_mask(path)])
+        beside = unread(files, tiffs)
+        return [Source(name=name, kind="kaggle_3m", folder=folder, files=(), left_out=beside, doubt=doubt)]
+    slices = tuple(path for path in images if not is_mask(path))
+    if not slices:
+        return []
+    require_one_file_each(slices)
+    beside, doubt = unread(files, slices), missing_slices(slices)
+    return [Source(name=name, kind="images", folder=folder, files=slices, left_out=beside, doubt=doubt)]
+
+
+def _broken_links(folder: Path, base: Path) -> list[Failure]:
+    """Links that point to nothing: a volume, or a part of one, that is not there.
+
+    Raises:
+        FileError: a slice is such a link, so that the volume of this folder is not whole.
+    """
+    failures = []
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and path.is_symlink() and not path.exists():
+            fault = FileError(path, "missing-file", "a link to nothing; restore what it points to, or remove it")
+            if is_image(path) and not is_mask(path):
+                raise fault
+            failures.append(Failure(name=_name_of(path, base), message=str(fault)))
+    return failures
 
 
 def _nifti_sources(folder: Path, base: Path, files: list[Path], wanted: Wanted) -> list[Source]:
@@ -283,7 +310,3 @@ def _name_of(folder: Path, base: Path | None) -> str:
 
 def _prefix(folder: Path, base: Path | None) -> str:
     return "" if base is None or base == folder else f"{_name_of(folder, base)}/"
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 Outcome = SegmentedVolume | Failure
 
+_LARGEST_STRETCH = 2.0  # of the sides of a pixel within an axial slice
+
 NO_MEMORY = "not enough memory; give a smaller --batch-size, or fewer --processes"
 
 
@@ -65,7 +67,7 @@ def _segment(
     try:
         volume = source.read(scratch=stage)
         known = segmenter.survey(volume.image_SHWC)
-        warning = _doubts(segmenter, source, volume.image_SHWC, known)
+        warning = _doubts(segmenter, source, volume, known)
         writers = open_writers(source, volume, known, stage, options, model=Path(segmenter.source).name)
         files = [path for writer in writers for path in writer.paths]
         workplace.check_names(files, stage)
@@ -110,13 +112,28 @@ def _segment(
         return source.failure(error)
 
 
-def _doubts(segmenter: Segmenter, source: Source, image_SHWC: Array, known: Survey) -> str:
+def _doubts(segmenter: Segmenter, source: Source, volume: Volume, known: Survey) -> str:
     """What speaks against the image, logged too; "" where nothing does."""
-    found = segmenter.doubts(image_SHWC, known)
-    warning = "; ".join(([source.doubt] if source.doubt else []) + list(found))
+    found = [source.doubt, _not_axial(volume), *segmenter.doubts(volume.image_SHWC, known)]
+    warning = "; ".join(filter(None, found))
+    if volume.left_out:
+        _LOG.info("%s: left out: %s", source.place, "; ".join(volume.left_out))
     if warning:
         _LOG.warning("%s: the mask may be wrong: %s", source.place, warning)
     return warning
+
+
+def _not_axial(volume: Volume) -> str:
+    """What the size of voxels says of the direction in which the scan was acquired; "" where nothing."""
+    if volume.nifti is None or volume.spacing_mm is None:
+        return ""
+    _, row_mm, column_mm = volume.spacing_mm
+    if max(row_mm, column_mm) <= _LARGEST_STRETCH * min(row_mm, column_mm):
+        return ""
+    return (
+        f"pixels of axial slices measure {row_mm:.3g} x {column_mm:.3g} mm, so the scan was acquired in another"
+        " direction than the square pixels that networks are trained with: give an axial or an isotropic scan"
+    )
 
 
 def _origins(segmenter: Segmenter, volume: Volume) -> list[str]:

@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from wcr_med.volumes.images import check_same_size, read_mask, stack_rgb
-from wcr_med.volumes.names import own_name
+from wcr_med.volumes.names import TIFF_SUFFIXES, own_name
 from wcr_med.volumes.volume import Array, FileError, Volume
 
 _SLICE_NAME = re.compile(r"(?P<series>.+)_(?P<number>\d+)(?P<mask>_mask)?\.tiff?", re.IGNORECASE | re.ASCII)
 _FOLDER_NAME = re.compile(r"(?P<patient>TCGA_(?P<institution>[A-Z0-9]{2})_[A-Z0-9]+)(?:_\d{8})?", re.ASCII)
-_SUFFIXES = (".tif", ".tiff")
 
 
 class SlicePair(NamedTuple):
@@ -173,4 +172,4 @@ def _tiff_files(folder: Path) -> list[Path]:
         raise FileError(
             folder, "unreadable", f"cannot be listed ({error.strerror}); give a patient's folder"
         ) from error
-    return [path for path in entries if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")]
+    return [path for path in entries if path.suffix.lower() in TIFF_SUFFIXES and not path.name.startswith(".")]

@@ -5,6 +5,9 @@ from pathlib import Path
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 """Suffixes of slices, in lower case; upper case is read too."""
 
+TIFF_SUFFIXES = (".tif", ".tiff")
+"""Those of kaggle_3m, in lower case; upper case is read too."""
+
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".jp2", ".pgm", ".ppm")
 """Suffixes of pictures that are never read, in lower case: a slice among them would be lost without a word."""
 
@@ -19,9 +22,13 @@ def is_image(path: Path) -> bool:
 
 def is_left_out(path: Path) -> bool:
     """Whether a visible file beside TIFF slices looks like an image, and is not read there."""
-    suffix = path.suffix.lower()
-    other = suffix in PICTURE_SUFFIXES or suffix == ".png" or is_nifti(path) or is_dicom(path)
+    other = path.suffix.lower() not in TIFF_SUFFIXES and looks_like_an_image(path)
     return other and not path.name.startswith(".") and path.is_file()
+
+
+def looks_like_an_image(path: Path) -> bool:
+    """Whether the name ends as that of an image does, of a kind that is read or of another one."""
+    return is_image(path) or is_nifti(path) or is_dicom(path) or path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def own_name(path: Path) -> str:
