@@ -14,6 +14,7 @@ from PIL import Image
 from tests.exported import small_volume
 from tests.runtime.test_infer import table, write_nifti, write_slices
 from wcr_med.errors import UserError
+from wcr_med.onnx_file.checksum import seal_file
 from wcr_med.runtime import Failure, InferenceReport, infer, writers
 from wcr_med.runtime.overlay import picture
 from wcr_med.runtime.report import exit_code
@@ -76,8 +77,7 @@ def test_overlays(model_file: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_the_outline_lies_on_the_border_of_the_mask() -> None:
-    from wcr_med.onnx_file.checksum import seal_file
-from wcr_med.preprocess import PreprocessSettings, survey
+    from wcr_med.preprocess import PreprocessSettings, survey
 
     image_SHWC = np.full((1, 256, 300, 3), 90, np.uint8)
     mask_HW = np.zeros((256, 300), np.uint8)
