@@ -153,3 +153,13 @@ def test_unfinished_files_of_a_killed_writer_are_removed_and_others_stay(
     assert len(list(growing.iterdir())) == 1
     assert len(list(other.iterdir())) == 2
     assert f"{run / 'export'}: 1 unfinished files" in caplog.text
+
+
+def test_a_folder_that_was_made_for_its_lock_alone_goes_with_it(tmp_path: Path) -> None:
+    new, used = tmp_path / "new", tmp_path / "used"
+    with holding(new):
+        assert (new / ".lock").exists()
+    assert not new.exists()
+    with holding(used):
+        (used / "result").touch()
+    assert sorted(path.name for path in used.iterdir()) == [".lock", "result"]

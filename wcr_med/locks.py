@@ -68,17 +68,20 @@ def holding(folder: Path, *, shared: bool = False, lock_name: str = LOCK_NAME) -
         finally:
             _held[path].depth -= 1
         return
-    stream = None
+    stream, is_new = None, not folder.exists()
     try:
         stream = _open(path, folder, shared=shared)
-        if stream is not None:
-            _take(stream, folder, shared=shared)
+        while stream is not None and _take(stream, folder, shared=shared) and _is_gone(stream, path):
+            stream.close()  # whoever held it was refused at its first step, and removed what it had made
+            stream = _open(path, folder, shared=shared)
         yield True
         if stream is not None and not shared:
             with contextlib.suppress(OSError):
                 stream.truncate(0)
     finally:
         if stream is not None:
+            if is_new and not shared:
+                _remove_if_unused(folder, path)
             stream.close()
         del _held[path]
 
@@ -109,6 +112,21 @@ def remove_unfinished(folder: Path, *, leave: Collection[Path] = ()) -> None:
             for name in folders
             if name not in litter and (here / name).resolve() not in apart and not _has_lock(here / name)
         ]
+
+
+def _is_gone(stream: TextIO, path: Path) -> bool:
+    try:
+        return os.fstat(stream.fileno()).st_ino != path.stat().st_ino
+    except OSError:
+        return True
+
+
+def _remove_if_unused(folder: Path, lock: Path) -> None:
+    """Remove a folder that was made for its lock alone; the lock is held."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [lock.name]:
+            lock.unlink()
+            folder.rmdir()
 
 
 def _has_lock(folder: Path) -> bool:
@@ -142,12 +160,12 @@ def _open(path: Path, folder: Path, *, shared: bool) -> TextIO | None:
         return path.open("a+", encoding="utf-8")  # what a holder wrote stays until the lock is taken
 
 
-def _take(stream: TextIO, folder: Path, *, shared: bool) -> None:
-    """Take the lock, which closing the file or the end of the process frees."""
+def _take(stream: TextIO, folder: Path, *, shared: bool) -> bool:
+    """Take the lock, which closing the file or the end of the process frees; false where there are no locks."""
     try:
         import fcntl
     except ImportError:  # not on this system
-        return
+        return False
     started, told = time.monotonic(), False
     while True:
         try:
@@ -159,7 +177,7 @@ def _take(stream: TextIO, folder: Path, *, shared: bool) -> None:
                 log.warning(
                     "%s: the file system has no locks (%s); give no second command there", folder, error.strerror
                 )
-                return
+                return False
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
         host, holder = _holder(stream)
@@ -171,6 +189,7 @@ def _take(stream: TextIO, folder: Path, *, shared: bool) -> None:
         time.sleep(_POLL_S)
     if not shared:
         _sign(stream)
+    return True
 
 
 def _sign(stream: TextIO) -> None:

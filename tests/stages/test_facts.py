@@ -1,6 +1,5 @@
 """What is kept of a network beside its scores."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from wcr_med.artefacts import ModelArtefact
 from wcr_med.config import ModelConfig
 from wcr_med.errors import UserError
+from wcr_med.files import read_json, write_json
 from wcr_med.models import build_model
 from wcr_med.pruning import make_mask, prune_
 from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
@@ -47,7 +47,7 @@ def test_they_count_zeros_and_read_back(tmp_path: Path) -> None:
 def test_a_damaged_record_is_one_line(tmp_path: Path, damage: dict[str, object]) -> None:
     facts().save(tmp_path)
     path = tmp_path / FACTS_NAME
-    path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    write_json(path, read_json(path) | damage)
     with pytest.raises(UserError, match=r"network\.json: a field is missing or wrong \(.*\); run the evaluation again"):
         NetworkFacts.load(tmp_path)
 
@@ -55,6 +55,6 @@ def test_a_damaged_record_is_one_line(tmp_path: Path, damage: dict[str, object])
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     facts().save(tmp_path)
     path = tmp_path / FACTS_NAME
-    path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
+    write_json(path, {**read_json(path), "schema_version": 99})
     with pytest.raises(UserError, match=r"network\.json: not of schema version 1; run the evaluation again"):
         NetworkFacts.load(tmp_path)

@@ -17,6 +17,7 @@ from wcr_med.models import sparsity
 from wcr_med.runtime import Segmenter
 from wcr_med.runtime.info import describe
 from wcr_med.stages.evaluate import evaluate_stage
+from wcr_med.stages.export import export_stage
 from wcr_med.stages.ladder import ladder_stage
 from wcr_med.stages.networks import open_model
 from wcr_med.stages.prune import prune_stage
@@ -149,7 +150,12 @@ def test_fine_tuning_is_called_what_it_is(finished: Workspace, tmp_path: Path) -
     assert artefact.history[-2]["label"] == "retrained: not one-shot"
     report = sparsity(model)
     assert report.n_prunable_zero == round(0.9 * report.n_prunable)
+    with pytest.raises(UserError, match="is another network than the one that evaluate-pruned-90 was made with"):
+        summary_stage(workspace)  # the scores of the old one
     evaluate_stage(workspace, "pruned-90")
+    with pytest.raises(UserError, match="is another network than the one that export-pruned-90 was made with"):
+        summary_stage(workspace)
+    export_stage(workspace, "pruned-90")
     summary_stage(workspace)
     text = (workspace.out / "summary.md").read_text()
     assert "removed and 1 epoch of training with the mask held (retrained: not one-shot)" in text
@@ -225,7 +231,7 @@ def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_p
         evaluate_stage(finished, "pruned-50")
     with pytest.raises(UserError, match="wcr-med export"):
         evaluate_stage(copied(finished, tmp_path / "run"), "pruned-50", onnx=True)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no evaluation of dense; it holds none"):
         summary_stage(empty)
 
 
