@@ -44,7 +44,7 @@ _guard = threading.Lock()
 
 
 @contextlib.contextmanager
-def holding(folder: Path, *, shared: bool = False, lock_name: str = LOCK_NAME) -> Iterator[bool]:
+def holding(folder: Path, *, shared: bool = False, patient: bool = False, lock_name: str = LOCK_NAME) -> Iterator[bool]:
     """Keep other commands out of a folder for the length of a block. The system frees the lock of a process that dies.
 
     The block may hold the folder again, in the same thread. Where the file system has no locks a warning says so.
@@ -52,6 +52,7 @@ def holding(folder: Path, *, shared: bool = False, lock_name: str = LOCK_NAME) -
     Args:
         folder: made if it is missing.
         shared: several may hold it at once, and none of them writes; a folder that cannot be written is then not held.
+        patient: wait for another command to end, with a line in the log, instead of being refused.
         lock_name: of the lock file in it, which stays there.
 
     Yields:
@@ -71,7 +72,7 @@ def holding(folder: Path, *, shared: bool = False, lock_name: str = LOCK_NAME) -
     stream, is_new = None, not folder.exists()
     try:
         stream = _open(path, folder, shared=shared)
-        while stream is not None and _take(stream, folder, shared=shared) and _is_gone(stream, path):
+        while stream is not None and _take(stream, folder, shared=shared, patient=patient) and _is_gone(stream, path):
             stream.close()  # whoever held it was refused at its first step, and removed what it had made
             stream = _open(path, folder, shared=shared)
         yield True
@@ -160,7 +161,7 @@ def _open(path: Path, folder: Path, *, shared: bool) -> TextIO | None:
         return path.open("a+", encoding="utf-8")  # what a holder wrote stays until the lock is taken
 
 
-def _take(stream: TextIO, folder: Path, *, shared: bool) -> bool:
+def _take(stream: TextIO, folder: Path, *, shared: bool, patient: bool) -> bool:
     """Take the lock, which closing the file or the end of the process frees; false where there are no locks."""
     try:
         import fcntl
@@ -181,10 +182,12 @@ def _take(stream: TextIO, folder: Path, *, shared: bool) -> bool:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
         host, holder = _holder(stream)
-        if host in (None, socket.gethostname()) or time.monotonic() - started > OTHER_HOST_S:
+        is_here = host in (None, socket.gethostname())
+        if not patient and (is_here or time.monotonic() - started > OTHER_HOST_S):
             raise UserError(f"{folder}: {holder} works in it; wait until that is done, or choose another folder")
         if not told:
-            log.info("%s: %s works in it; waiting at most %g s for it to end", folder, holder, OTHER_HOST_S)
+            at_most = "" if patient else f" at most {OTHER_HOST_S:g} s"
+            log.info("%s: %s works in it; waiting%s for it to end", folder, holder, at_most)
             told = True
         time.sleep(_POLL_S)
     if not shared:

@@ -1,10 +1,14 @@
 """The study's database: shared, resumed, refused, and what a worker does when it breaks."""
 
+import logging
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from tests.compare.workers import work_in_two
 from wcr_med.compare.config import CompareConfig
@@ -139,7 +143,7 @@ def test_a_database_that_is_none_or_unreachable_is_one_line(comparison: Build, t
 def test_a_database_that_is_locked_is_one_line(
     comparison: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wcr_med.compare.study.LOCK_S", 0.1)
+    monkeypatch.setattr("wcr_med.compare.database.LOCK_S", 0.1)
     opened = study(comparison(), tmp_path)
     holder = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
@@ -150,3 +154,103 @@ def test_a_database_that_is_locked_is_one_line(
         holder.execute("ROLLBACK")
         holder.close()
     assert opened.work(lambda _cell: 0.5) == 8
+
+
+def test_many_workers_may_be_the_first(comparison: Build, tmp_path: Path) -> None:
+    config = comparison()
+    for number in range(3):
+        together = threading.Barrier(4, timeout=60)
+        refused: list[BaseException] = []
+
+        def open_it(out: Path, barrier: threading.Barrier, errors: list[BaseException]) -> None:
+            try:
+                barrier.wait()
+                study(config, out)
+            except BaseException as error:  # noqa: BLE001 - of a thread, to be seen by the test
+                errors.append(error)
+
+        arguments = (tmp_path / str(number), together, refused)
+        threads = [threading.Thread(target=open_it, args=arguments) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not refused
+        assert len(optuna.get_all_study_names(f"sqlite:///{tmp_path / str(number) / 'study.db'}")) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_trial_has_a_sign_of_life_before_it_counts_as_taken(comparison: Build, tmp_path: Path) -> None:
+    opened = study(comparison(), tmp_path)
+    assert opened._enqueue()
+    trial = opened._study.ask()  # and nothing more, as where the worker is killed at once
+    assert trial._trial_id in opened._storage.heartbeats()
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.parametrize("beat", [None, "2100-01-01 00:00:00"])
+def test_the_cell_of_a_dead_worker_is_taken_again_whatever_the_clock_says(
+    comparison: Build,
+    tmp_path: Path,
+    beat: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("wcr_med.compare.study.HEARTBEAT_S", 0.02)
+    monkeypatch.setattr("wcr_med.compare.study._POLL_S", 0.03)
+    opened = study(comparison(["none"], seeds=[0]), tmp_path)
+    assert opened._enqueue()
+    opened._study.ask()  # its worker is killed; of an older version, or before its clock was set back
+    with sqlite3.connect(tmp_path / "study.db") as database:
+        if beat is None:
+            database.execute("DELETE FROM trial_heartbeats")
+        else:
+            database.execute("UPDATE trial_heartbeats SET heartbeat = ?", (beat,))
+    database.close()
+    with caplog.at_level(logging.INFO):
+        assert opened.work(lambda _cell: 0.5) == 1
+    assert opened.complete
+    assert "waiting for other workers: final/none" in caplog.text
+    assert "counts as dead, and its cell is taken again" in caplog.text
+    assert "its worker has been silent for" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_worker_that_gives_signs_of_life_keeps_its_cell(
+    comparison: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wcr_med.compare.study.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("wcr_med.compare.study._POLL_S", 0.02)
+    opened = study(comparison(["none"], seeds=[0]), tmp_path)
+    opened._enqueue()
+    trial = opened._study.ask()
+    beats = iter(f"2026-01-01 00:00:{second:02d}" for second in range(60))
+    monkeypatch.setattr(opened._storage, "heartbeats", lambda: {trial._trial_id: next(beats)})
+    assert opened.work(lambda _cell: 0.5, seconds=0.5) == 0
+    assert opened._study.trials[0].state == TrialState.RUNNING
+
+
+def test_a_worker_that_was_taken_for_dead_ends_without_a_fault(
+    comparison: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = study(comparison(["none"], seeds=[0]), tmp_path)
+
+    def asleep(_cell: Cell) -> float:
+        study(comparison(["none"], seeds=[0]), tmp_path)._study.tell(0, state=TrialState.FAIL)
+        return 0.5
+
+    assert opened.work(asleep, max_trials=1) == 1
+    assert "the cell was given to another worker meanwhile" in caplog.text
+    assert not opened.complete
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(
+    comparison: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    config = comparison()
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=r"out: not permitted to write here; choose another --out"):
+        study(config, tmp_path / "out")

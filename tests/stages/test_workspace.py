@@ -129,6 +129,13 @@ def test_what_a_stage_left_is_vouched_for(workspace: Workspace, caplog: pytest.L
         workspace.vouch("evaluate-dense")
 
 
+def test_a_run_does_not_take_the_folder_of_a_comparison(workspace: Workspace) -> None:
+    (workspace.out / "trials").mkdir(parents=True)
+    save_config(workspace)
+    with pytest.raises(UserError, match=r"holds a comparison, whose config\.yaml a run would replace"):
+        open_workspace(workspace.out, config_path=None)
+
+
 _HOLD = """
 import sys, time
 from pathlib import Path

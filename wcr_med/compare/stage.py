@@ -50,10 +50,13 @@ def compare_stage(
         A line for the user.
 
     Raises:
-        UserError: a method or field is wrong, the database cannot be used, or there is nothing to make a table of.
+        UserError: a method or field is wrong, the database cannot be used, the folder holds a run, or there is nothing
+            to make a table of.
     """
     methods = chosen_methods(config)
     require_apart(out, config.run)
+    if any((out / name).exists() for name in ("split.json", "models", "folds")):
+        raise UserError(f"{out}: holds a run, whose config.yaml a comparison would replace; choose another --out")
     failures: dict[str, str] = {}
     by_name = {method.name: method for method in methods}
     if not table_only:

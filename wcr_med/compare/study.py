@@ -10,22 +10,20 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from wcr_med.compare.config import CompareConfig
+from wcr_med.compare.database import HEARTBEAT_S, Watch, again_after_races, open_storage
 from wcr_med.compare.methods import Method
 from wcr_med.compare.plan import Cell, choose_values, final_cells, places, tuning_cells
 from wcr_med.compare.recipe import first_difference, study_recipe
 from wcr_med.errors import UserError
-
-HEARTBEAT_S = 60
-"""A worker that is silent for twice this long counts as dead, and its cell is taken again."""
-
-LOCK_S = 60.0
-"""How long a worker waits for another to let go of an SQLite file."""
+from wcr_med.files import explain_os_errors
 
 _POLL_S = 5.0
+_TELL_S = 60.0
+"""How often a worker that waits says so."""
+
 _CELL, _ERROR, _CONFIGURATION = "cell", "error", "configuration"
 
 log = logging.getLogger(__name__)
@@ -70,10 +68,15 @@ class Study:
         # Heartbeats have been experimental for years; a reader can do nothing about it.
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         if config.study.storage is None:
-            out.mkdir(parents=True, exist_ok=True)
+            with explain_os_errors(out):
+                out.mkdir(parents=True, exist_ok=True)
+        self._watch, self._told_at = Watch(), -_TELL_S
         with self._explained():
-            self._study = optuna.create_study(
-                study_name=config.study.name, storage=_open(self._url), load_if_exists=True, direction="maximize"
+            self._storage = storage = open_storage(self._url)
+            self._study = again_after_races(
+                lambda: optuna.create_study(
+                    study_name=config.study.name, storage=storage, load_if_exists=True, direction="maximize"
+                )
             )
             self._check_configuration()
             self._forgiven = len(self._study.get_trials(deepcopy=False)) if retry_failed else 0
@@ -99,6 +102,7 @@ class Study:
                 if waiting:
                     done += self._take(run_cell)
                 elif self._running() and not self.complete:
+                    self._tell_waiting()
                     time.sleep(_POLL_S)
                 else:
                     break
@@ -144,12 +148,36 @@ class Study:
                 scores.setdefault(key, None)
         return scores
 
-    def _running(self) -> bool:
-        return any(trial.state == TrialState.RUNNING for trial in self._trials())
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials() if trial.state == TrialState.RUNNING]
+
+    def _release_silent(self) -> None:
+        """Give up trials that show no sign of life while this worker looks on, which the database's clock misses."""
+        running = {trial._trial_id: trial for trial in self._running()}
+        for trial_id, seconds in self._watch.silent_s(list(running), self._storage.heartbeats()).items():
+            if seconds > 2 * HEARTBEAT_S:
+                cell = Cell.from_dict(running[trial_id].user_attrs[_CELL])
+                log.info("cell %s: its worker has been silent for %.0f s; the cell is taken again", cell.key, seconds)
+                self._study.tell(running[trial_id].number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _tell_waiting(self) -> None:
+        """Say what this worker waits for, at first and every now and then."""
+        now, running = time.monotonic(), self._running()
+        if now - self._told_at < _TELL_S or not running:
+            return
+        self._told_at = now
+        cells = [Cell.from_dict(trial.user_attrs[_CELL]).key for trial in running]
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        log.info(
+            "waiting for other workers: %s%s; a worker that gives no sign of life for %d s counts as dead, and its cell"
+            " is taken again",
+            cells[0], more, 2 * HEARTBEAT_S,
+        )  # fmt: skip
 
     def _enqueue(self) -> bool:
         """Add the cells that can be done now and are not in the study; whether any waits."""
         optuna.storages.fail_stale_trials(self._study)
+        self._release_silent()
         open_states = (TrialState.WAITING, TrialState.RUNNING)
         open_trials = [trial for trial in self._trials() if trial.state in open_states]
         if any(trial.state == TrialState.WAITING for trial in open_trials):
@@ -177,23 +205,31 @@ class Study:
 
     def _take(self, run_cell: RunCell) -> int:
         """Take one waiting cell, if no other worker was faster; whether one was taken, as 0 or 1."""
-        taken = 0
+        taken, finished = 0, False
 
         def objective(trial: optuna.Trial) -> float:
-            nonlocal taken
+            nonlocal taken, finished
             document = trial.user_attrs.get(_CELL)
             # None: another worker was faster. A method that only another worker's configuration has is left to it.
             if document is None or document["method"] not in self._names or self._is_double(trial, document):
                 raise optuna.TrialPruned
             taken = 1
             try:
-                return run_cell(Cell.from_dict(document))
+                score = run_cell(Cell.from_dict(document))
             except UserError as error:
                 trial.set_user_attr(_ERROR, str(error))
                 log.warning("%s failed: %s", Cell.from_dict(document).key, error)
                 raise
+            finished = True
+            return score
 
-        self._study.optimize(objective, n_trials=1, catch=(UserError,))
+        try:
+            self._study.optimize(objective, n_trials=1, catch=(UserError,))
+        except (ValueError, AssertionError, optuna.exceptions.UpdateFinishedTrialError):  # as Optuna takes it
+            if not finished:
+                raise
+            # This process was stopped for so long that another one took the cell, and finds the result file.
+            log.warning("the cell was given to another worker meanwhile; its result is kept")
         return taken
 
     def _is_double(self, trial: optuna.Trial, document: dict[str, Any]) -> bool:
@@ -216,6 +252,8 @@ class Study:
             )
         if before | now != before:
             self._study.set_user_attr(_CONFIGURATION, before | now)
+            # Two workers with two recipes may both have found none.
+            self._check_configuration()
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -234,28 +272,3 @@ class Study:
                 f"study.storage {self._url}: {cause}; nothing is lost: results are in the trials folder, give the same"
                 " command when the database can be reached"
             ) from None
-
-
-def _open(url: str) -> optuna.storages.RDBStorage:
-    """The database behind a URL."""
-    is_file = url.startswith("sqlite")
-    storage = optuna.storages.RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": LOCK_S}} if is_file else {"pool_pre_ping": True},
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=2 * HEARTBEAT_S,
-    )
-    if is_file:
-        # By itself SQLite's driver reads before it locks, and two workers could take one cell.
-        event.listen(storage.engine, "connect", _leave_transactions)
-        event.listen(storage.engine, "begin", _begin_immediately)
-        storage.engine.dispose()  # connections from before have the driver's own ways
-    return storage
-
-
-def _leave_transactions(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None
-
-
-def _begin_immediately(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

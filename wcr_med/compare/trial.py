@@ -1,5 +1,6 @@
 """One cell of a comparison: train, or take what is trained, and score; the result is one file."""
 
+import contextlib
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from wcr_med.data.index import PatientEntry
 from wcr_med.data.split import Split, make_split
 from wcr_med.errors import UserError
 from wcr_med.files import read_json, sha256_of_json, write_json
+from wcr_med.locks import holding, remove_unfinished
 from wcr_med.models import build_model, prunable_parameters
 from wcr_med.provenance import provenance
 from wcr_med.regularizers import build_regularizer
@@ -57,6 +59,19 @@ def run_cell(cell: Cell, method: Method, config: CompareConfig, data: Data, out:
     run = method.configure(config.run, value=cell.value, seed=cell.seed, fold=cell.fold)
     split = make_split(data.entries, run.split)
     folder = trial_folder(out, run, split, data.data_hash)
+    with contextlib.ExitStack() as stack:
+        try:
+            # A worker that was taken for dead may still be at it, and studies in other databases share these folders.
+            stack.enter_context(holding(folder, patient=True))
+        except UserError as error:
+            raise Unfinished(str(error)) from error
+        remove_unfinished(folder)
+        return _run(cell, method, config, data, run=run, split=split, folder=folder)
+
+
+def _run(
+    cell: Cell, method: Method, config: CompareConfig, data: Data, *, run: Config, split: Split, folder: Path
+) -> dict[str, Any]:
     scoring, entry = scoring_recipe(config, method, run), _entry(cell, method)
     record = {
         "schema_version": SCHEMA_VERSION,

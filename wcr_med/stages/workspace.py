@@ -192,6 +192,8 @@ def open_workspace(out: Path, *, config_path: Path | None, assignments: Sequence
             would lie among the images.
     """
     saved = out / "config.yaml"
+    if (out / "trials").is_dir() or (out / "study.db").exists():
+        raise UserError(f"{out}: holds a comparison, whose config.yaml a run would replace; choose another --out")
     if config_path is None and not saved.exists():
         raise UserError(f"{out}: holds no config.yaml; give --config the first time")
     notes = check_saved(saved, Config) if config_path is None else ()
