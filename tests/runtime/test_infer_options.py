@@ -1,6 +1,7 @@
 """What may be written besides masks, going on after a stop, and the tables."""
 
 import csv
+import dataclasses
 import json
 import shutil
 import tracemalloc
@@ -15,10 +16,12 @@ from tests.exported import small_volume
 from tests.runtime.test_infer import table, write_nifti, write_slices
 from wcr_med.errors import UserError
 from wcr_med.onnx_file.checksum import seal_file
-from wcr_med.runtime import Failure, InferenceReport, infer, writers
-from wcr_med.runtime.overlay import picture
+from wcr_med.pictures import Frame, Marks, background_channel, frame
+from wcr_med.runtime import Failure, InferenceReport, Segmenter, infer, writers
+from wcr_med.runtime.overlay import Overlays, sequence_names
 from wcr_med.runtime.report import exit_code
 from wcr_med.runtime.workplace import Workplace
+from wcr_med.volumes import Volume
 from wcr_med.volumes.images import read_mask, write_mask_image
 
 
@@ -76,19 +79,66 @@ def test_overlays(model_file: Path, tmp_path: Path, kind: str) -> None:
         assert min(image.size) >= 512
 
 
-def test_the_outline_lies_on_the_border_of_the_mask() -> None:
-    from wcr_med.preprocess import PreprocessSettings, survey
+def words(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What is written into each picture from here on."""
+    written: list[list[str]] = []
 
-    image_SHWC = np.full((1, 256, 300, 3), 90, np.uint8)
-    mask_HW = np.zeros((256, 300), np.uint8)
-    mask_HW[10:20, 30:50] = 1
-    drawn = picture(image_SHWC[0], mask_HW, survey(image_SHWC, PreprocessSettings()))
-    assert drawn.shape == (512, 600, 3)
-    rows, columns = np.nonzero((drawn == (255, 255, 0)).all(axis=2))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (20, 39, 60, 99)
-    assert (drawn[21:39, 61:99] == 90).all()
-    grey = picture(image_SHWC[0, ..., :1].astype(np.int16), mask_HW, survey(image_SHWC[..., :1], PreprocessSettings()))
-    assert grey.shape == (512, 600, 3)
+    def record(marks: Marks, **sizes: float) -> Frame:
+        placed = frame(marks, **sizes)  # type: ignore[arg-type]
+        written.append([text.words for text in placed.texts])
+        return placed
+
+    monkeypatch.setattr("wcr_med.pictures.raster.frame", record)
+    return written
+
+
+def test_overlays_say_what_they_show(model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image_SHWC = small_volume(n_slices=3).image_SHWC
+    write_slices(tmp_path / "case", ["s1.png", "s2.png", "s3.png"])
+    write_nifti(tmp_path / "head.nii.gz", np.moveaxis(image_SHWC, 0, 2).astype(np.int16))
+    metadata = Segmenter.from_file(model_file).metadata
+    names = sequence_names(metadata, "images")
+    name = names[background_channel(names)]
+    written = words(monkeypatch)
+    for given, sides, unit in (("case", ["sides unknown"], "px"), ("head.nii.gz", ["R", "L"], "mm")):
+        written.clear()
+        infer(model_file, [tmp_path / given], tmp_path / "out", threads=1, overlays=True)
+        assert [found[0] for found in written] == [f"{name}, slice {number} of 3" for number in (1, 2, 3)]
+        for found in written:
+            assert found[1:-3] == sides
+            assert found[-3].endswith(f" {unit}")
+            assert found[-2:] == ["research use only", "outline by the network"]
+
+
+def test_overlays_take_the_spacing_that_the_call_tells(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_slices(tmp_path / "case", ["s1.png"])
+    written = words(monkeypatch)
+    infer(model_file, [tmp_path / "case"], tmp_path / "out", threads=1, overlays=True, spacing_mm=(5, 0.5, 0.5))
+    assert written[0][-3].endswith(" mm")
+
+
+def test_sequences_of_files_without_names(model_file: Path) -> None:
+    metadata = dataclasses.replace(Segmenter.from_file(model_file).metadata, channels=None, channel_files=None)
+    assert sequence_names(metadata, "kaggle_3m") == ("pre-contrast", "FLAIR", "post-contrast")
+    assert sequence_names(metadata, "nifti") == ("channel 1", "channel 2", "channel 3")
+    patterns = dataclasses.replace(metadata, channel_files=("*_t1.nii.gz", "*_t2.nii.gz", "*_flair.nii.gz"))
+    assert sequence_names(patterns, "nifti") == ("t1", "t2", "flair")
+    named = dataclasses.replace(patterns, channels=("A", "B", "C"))
+    assert sequence_names(named, "dicom") == ("A", "B", "C")
+
+
+def test_overlays_show_flair_in_grey(tmp_path: Path) -> None:
+    image_SHWC = np.zeros((1, 64, 64, 3), np.uint8)
+    image_SHWC[..., 0], image_SHWC[..., 2] = 250, 120
+    image_SHWC[0, 16:48, 16:48, 1] = 200
+    volume = Volume(patient_id="a", image_SHWC=image_SHWC, mask_SHW=None, spacing_mm=None, names=("a",), nifti=None)
+    overlays = Overlays([tmp_path / "a.png"], volume, ("pre-contrast", "FLAIR", "post-contrast"), None)
+    picture = overlays.picture(0, image_SHWC[0], np.zeros((64, 64), np.uint8))
+    assert (picture == picture[..., :1]).mean() > 0.99  # the legend's sample alone has a colour
+    assert (picture[200:400, 200:300] == 255).all()
+    assert (picture[100:400, 20:80] == 0).all()
 
 
 def test_resume_keeps_what_is_done_and_does_the_rest(model_file: Path, tmp_path: Path) -> None:

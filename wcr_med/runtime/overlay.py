@@ -1,53 +1,104 @@
 """Pictures of slices with the outline of the mask, for a look at what was found."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from wcr_med.preprocess import Survey
+from wcr_med.channel_names import KAGGLE_CHANNELS, names_of_patterns, numbered
+from wcr_med.files import atomic_path
+from wcr_med.model_metadata import ModelMetadata
+from wcr_med.pictures import Marks, background_channel, draw, window
+from wcr_med.volumes import Volume
 
 Array = npt.NDArray[Any]
 
-_COLOUR = (255, 255, 0)  # yellow: seen on grey and by the colour-blind
-_LEAST_SIDE = 512  # pixels; smaller slices are enlarged a whole number of times
-_DARKEST, _BRIGHTEST = -2.0, 3.0  # spreads from the centre that are shown as black and white
+_LEGEND = (("network", "outline by the network"),)
 
 
-def picture(image_HWC: Array, mask_HW: Array, known: Survey) -> Array:
-    """A slice with the border of the mask drawn on the inside of its outermost pixels.
+def sequence_names(metadata: ModelMetadata, kind: str) -> tuple[str, ...]:
+    """Names of a volume's channels, in the network's order.
 
-    8-bit images of three channels are shown as they are; three channels of another kind as red, green and blue, each
-    windowed by its foreground; else the first channel in grey.
+    Those of the model file; of a file that names none, those of the layout or of its file patterns; else "channel 1"
+    and so on.
 
     Args:
-        image_HWC: raw intensities.
-        mask_HW: above zero is lesion.
-        known: of the volume that the slice is from.
-
-    Returns:
-        uint8 (rows, columns, 3), enlarged so that the shorter side has at least 512 pixels.
+        metadata: of the model file.
+        kind: of the source: "kaggle_3m", "images", "nifti" or "dicom".
     """
-    rgb_HW3 = _shown(image_HWC, known)
-    scale = max(1, -(-_LEAST_SIDE // min(mask_HW.shape)))
-    large_HW3: Array = rgb_HW3.repeat(scale, axis=0).repeat(scale, axis=1)
-    inside_HW = (np.asarray(mask_HW) > 0).repeat(scale, axis=0).repeat(scale, axis=1)
-    large_HW3[_border(inside_HW)] = _COLOUR
-    return large_HW3
+    names: Sequence[str] | None = metadata.channels
+    if names is None and kind == "kaggle_3m":
+        names = KAGGLE_CHANNELS
+    if names is None and metadata.channel_files is not None:
+        try:
+            names = tuple(names_of_patterns(metadata.channel_files))
+        except ValueError:
+            names = None
+    return numbered(names, metadata.in_channels)
 
 
-def _shown(image_HWC: Array, known: Survey) -> Array:
-    if image_HWC.dtype == np.uint8 and image_HWC.shape[2] == 3:
-        return image_HWC
-    channels = slice(0, 3 if image_HWC.shape[2] == 3 else 1)
-    scaled = (image_HWC[..., channels] - known.centre_C[channels]) / known.spread_C[channels]
-    grey = np.clip((scaled - _DARKEST) / (_BRIGHTEST - _DARKEST), 0, 1) * 255
-    return np.broadcast_to(np.rint(grey).astype(np.uint8), (*image_HWC.shape[:2], 3))
+class Overlays:
+    """Writes a picture a slice. What stands in it: `wcr_med.pictures`."""
 
+    are_masks = False
 
-def _border(inside_HW: Array) -> Array:
-    """Pixels inside with a neighbour outside; beyond the picture is outside."""
-    padded = np.pad(inside_HW, 1)
-    within = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    border_HW: Array = inside_HW & ~within
-    return border_HW
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        volume: Volume,
+        names: Sequence[str],
+        spacing_mm: tuple[float, float, float] | None,
+    ) -> None:
+        """Choose channel and window.
+
+        Args:
+            paths: PNG files, one a slice.
+            volume: as read.
+            names: of its channels.
+            spacing_mm: between slices, rows and columns; `None`: not known, and the scale is in pixels.
+        """
+        self.paths = paths
+        self._channel = background_channel(names)
+        self._name = names[self._channel]
+        self._limits = window(volume.image_SHWC[..., self._channel])
+        self._sides_known = volume.nifti is not None
+        self._spacing_mm = spacing_mm
+
+    def add(self, place: slice, image_SHWC: Array, _probability_SHW: Array, mask_SHW: Array) -> None:
+        """Write the pictures of a batch."""
+        first = place.indices(len(self.paths))[0]
+        for offset, (image_HWC, mask_HW) in enumerate(zip(image_SHWC, mask_SHW, strict=True)):
+            picture = self.picture(first + offset, image_HWC, mask_HW)
+            with atomic_path(self.paths[first + offset]) as temporary:
+                Image.fromarray(picture).save(temporary, format="PNG")
+
+    def finish(self) -> None:
+        """Each picture is written already."""
+
+    def picture(self, index: int, image_HWC: Array, mask_HW: Array) -> Array:
+        """One picture, uint8 (rows, columns, 3).
+
+        Args:
+            index: of the slice, from 0.
+            image_HWC: raw intensities.
+            mask_HW: above zero is lesion.
+        """
+        spacing_mm = self._spacing_mm
+        marks = Marks(
+            sequence=self._name,
+            number=index + 1,
+            n_slices=len(self.paths),
+            sides_known=self._sides_known,
+            column_mm=spacing_mm[2] if spacing_mm else None,
+            legend=_LEGEND,
+        )
+        return draw(
+            image_HWC[..., self._channel],
+            self._limits,
+            {"network": np.asarray(mask_HW) > 0},
+            marks,
+            pixel_aspect=spacing_mm[1] / spacing_mm[2] if spacing_mm else 1.0,
+        )

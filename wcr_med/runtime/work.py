@@ -68,7 +68,7 @@ def _segment(
         volume = source.read(scratch=stage)
         known = segmenter.survey(volume.image_SHWC)
         warning = _doubts(segmenter, source, volume, known)
-        writers = open_writers(source, volume, known, stage, options, model=Path(segmenter.source).name)
+        writers = open_writers(source, volume, segmenter.metadata, stage, options, model=Path(segmenter.source).name)
         files = [path for writer in writers for path in writer.paths]
         workplace.check_names(files, stage)
     except UserError as error:

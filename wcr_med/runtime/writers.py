@@ -9,9 +9,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from wcr_med.files import atomic_path
-from wcr_med.preprocess import Survey
+from wcr_med.model_metadata import ModelMetadata
 from wcr_med.runtime.options import InferenceOptions
-from wcr_med.runtime.overlay import picture
+from wcr_med.runtime.overlay import Overlays, sequence_names
 from wcr_med.runtime.sources import Source
 from wcr_med.volumes import Volume
 from wcr_med.volumes.images import write_mask_image
@@ -39,14 +39,14 @@ class Writer(Protocol):
 
 
 def open_writers(
-    source: Source, volume: Volume, known: Survey, folder: Path, options: InferenceOptions, *, model: str
+    source: Source, volume: Volume, metadata: ModelMetadata, folder: Path, options: InferenceOptions, *, model: str
 ) -> list[Writer]:
     """What has to be written of a volume.
 
     Args:
         source: where the volume is from.
         volume: as read.
-        known: of the volume.
+        metadata: of the model file.
         folder: that takes the files, under the names they will have in the output folder.
         options: of the call.
         model: name of the model file.
@@ -70,7 +70,8 @@ def open_writers(
     if options.overlays:
         width = len(volume.names[-1]) if volume.nifti is not None else 0
         pictures = [_named(target, "_overlays") / f"{name.zfill(width)}.png" for name in volume.names]
-        writers.append(_Slices(pictures, lambda path, *arrays: _picture_slice(path, *arrays, known=known)))
+        sequences = sequence_names(metadata, source.kind)
+        writers.append(Overlays(pictures, volume, sequences, volume.spacing_mm or options.spacing_mm))
     return writers
 
 
@@ -103,11 +104,6 @@ def _mask_slice(path: Path, _image_HWC: Array, _probability_HW: Array, mask_HW: 
 def _probability_slice(path: Path, _image_HWC: Array, probability_HW: Array, _mask_HW: Array) -> None:
     with atomic_path(path) as temporary:
         Image.fromarray(probability_HW.astype(np.float32)).save(temporary, format="TIFF")
-
-
-def _picture_slice(path: Path, image_HWC: Array, _probability_HW: Array, mask_HW: Array, *, known: Survey) -> None:
-    with atomic_path(path) as temporary:
-        Image.fromarray(picture(image_HWC, mask_HW, known)).save(temporary, format="PNG")
 
 
 class _Nifti:

@@ -16,7 +16,6 @@ from wcr_med.evaluation.stored import load_mask
 from wcr_med.report.analysis.analyse import analyse
 from wcr_med.report.clinical.gallery import choose_slices, gallery
 from wcr_med.report.clinical.gallery_choice import choose_patients
-from wcr_med.report.clinical.pictures import head_box, picture, window
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +102,17 @@ def test_pictures_have_the_size_that_the_outlines_are_drawn_in(cases):
             assert max(numbers, default=0) <= max(case.width, case.height)
 
 
-def test_orientation_and_scale_are_told_only_where_known(cases):
-    assert all(case.sides is None and case.bar is None for case in cases)
+def test_sides_and_millimetres_are_told_only_where_known(cases):
     assert all("unknown" in case.scale and "do not say" in case.orientation for case in cases)
-    assert all("FLAIR" in case.channel for case in cases)
+    for case in cases:
+        assert case.channel == "FLAIR (channel 2 of 3)"
+        for shown in case.slices:
+            for frame in (shown.frame, shown.panels_frame):
+                words = [text.words for text in frame.texts]
+                assert words[0] == f"FLAIR, slice {shown.number} of {case.n_slices}"
+                assert {"sides unknown", "research use only"} < set(words)
+                assert not {"R", "L"} & set(words)
+                assert sum(word.endswith(" px") for word in words) == 1
 
 
 def test_the_same_inputs_give_the_same_gallery(made_up, analysis, cases):
@@ -131,34 +137,3 @@ def test_missing_patient_and_missing_mask_are_named(made_up, analysis, tmp_path)
     lost = dataclasses.replace(made_up.dense, folders=dict.fromkeys(made_up.dense.folders, tmp_path))
     with pytest.raises(UserError, match=f"{patient_id}.*run the evaluation again"):
         gallery(dataclasses.replace(made_up, networks=(lost, *made_up.networks[1:])), analysis)
-
-
-def test_box_holds_head_and_masks_and_window_makes_room_for_a_bright_lesion():
-    image = np.zeros((2, 60, 50), np.float32)
-    image[:, 20:40, 10:30] = 100
-    masks = np.zeros(image.shape, bool)
-    masks[0, 50:55, 12] = True
-    box = head_box(image, masks)
-    assert box.top <= 20
-    assert box.bottom >= 55
-    assert box.left <= 10
-    assert box.right >= 30
-    assert box.cut(image[0]).shape == (box.rows, box.columns)
-    assert window(image, masks) == (0.0, 100.0)
-    image[0, 50:55, 12] = 140
-    assert window(image, masks)[1] == pytest.approx(140)
-    image[0, 50:55, 12] = 300
-    assert window(image, masks)[1] == pytest.approx(150)
-
-
-@pytest.mark.parametrize("value", [0, 7, -3])
-def test_images_of_one_value_are_shown(value):
-    image = np.full((1, 20, 20), value, np.float32)
-    box = head_box(image, np.zeros(image.shape, bool))
-    assert picture(box.cut(image[0]), window(image, np.zeros(image.shape, bool))).startswith("data:image/jpeg")
-
-
-def test_large_pictures_are_made_smaller():
-    rng = np.random.default_rng(0)
-    data = picture(rng.uniform(0, 1, (700, 500)), (0.0, 1.0)).partition(",")[2]
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (229, 320)

@@ -241,3 +241,32 @@ def test_folds_are_told_one_by_one(made_up):
         assert f"{number}" * 12 in reading
     for score in analysis.pruned.partitions:
         assert f"{score.dice_patient.value:.3f}" in reading
+
+
+def test_pictures_say_what_they_show_and_outlines_differ_in_style(full):
+    pictures = [attributes for attributes in full.all("svg") if attributes.get("class") == "slice"]
+    shown = [attributes for attributes in pictures if attributes.get("aria-hidden") != "true"]
+    assert shown
+    assert full.text.count(">research use only</text>") == full.text.count(">sides unknown</text>") == len(shown)
+    assert full.text.count(">FLAIR, slice ") == len(shown)
+    style = re.search(r"<style>(.*?)</style>", full.text, re.DOTALL)[1]
+    on_screen = style.split("@media print")[0] + style.split("/* Outlines")[1].split("@media print")[0]
+    dashes = {
+        kind: re.search(rf"\.slice \.{kind} {{(.*?)}}", on_screen)[1].partition("stroke-dasharray:")[2].strip(" ;")
+        for kind in ("reference", "dense", "pruned")
+    }
+    assert dashes["reference"] == ""
+    assert dashes["dense"]
+    assert dashes["pruned"]
+    assert dashes["dense"] != dashes["pruned"]
+
+
+def test_the_whole_configuration_is_not_printed(full):
+    (whole,) = re.findall(r"<details[^>]*>\s*<summary>The whole configuration", full.text)
+    assert 'class="screen"' in whole
+    assert "Configuration: what differs from the defaults" in full.reading
+
+
+def test_groups_that_are_not_judged_take_a_line_an_attribute(full):
+    assert "Not judged: fewer than 4 patients" in full.reading
+    assert "too few" not in re.search(r'<section id="subgroups".*?</section>', full.text, re.DOTALL)[0]

@@ -7,16 +7,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wcr_med.channel_names import flair_of
-from wcr_med.data.index import PatientEntry, load_volume
+from wcr_med.data.index import load_volume
 from wcr_med.errors import UserError
 from wcr_med.evaluation.stored import load_mask
 from wcr_med.metrics.counts import count
+from wcr_med.pictures import (
+    Box,
+    Frame,
+    Marks,
+    background_channel,
+    data_uri,
+    frame,
+    head_box,
+    outlines,
+    svg_path,
+    window,
+)
 from wcr_med.report.analysis.document import Analysis
 from wcr_med.report.clinical.gallery_choice import choose_patients
 from wcr_med.report.clinical.inputs import ReportInputs
-from wcr_med.report.clinical.outlines import outline
-from wcr_med.report.clinical.pictures import Box, head_box, picture, window
 from wcr_med.volumes import Volume
 
 Array = npt.NDArray[Any]
@@ -24,7 +33,11 @@ Array = npt.NDArray[Any]
 MOST_SLICES = 8
 """Slices that are shown of a patient."""
 
-_BAR_MM = 20
+PANELS = ("image", "reference", "dense", "pruned", "difference")
+"""Side by side, for a patient whose outcome pruning changed."""
+
+_GAP = 0.02  # between them, of the width of one
+_PANEL_LETTERS = 13  # letters of a panel's marks that make its width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +51,7 @@ class GallerySlice:
         lost: outline of the voxels that the dense network alone predicts; `gained` of those the pruned one alone does.
         n_reference: voxels of the slice; `n_dense`, `n_pruned`, `n_lost` and `n_gained` likewise.
         dice_dense: of this slice, NaN where it does not exist; `dice_pruned` likewise.
+        frame: marks around the picture with all outlines; `panels_frame` around the panels side by side.
     """
 
     number: int
@@ -54,6 +68,8 @@ class GallerySlice:
     n_gained: int
     dice_dense: float
     dice_pruned: float
+    frame: Frame
+    panels_frame: Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +85,10 @@ class GalleryCase:
         n_slices: of the volume.
         channel: which of its channels is shown, in words.
         orientation: which side is which, in words.
-        sides: letters at the left and right edge of the picture; `None` where the files do not tell.
         scale: size of a pixel and distance of slices, in words.
         width: pixels of the picture across; `height` down.
         pixel_aspect: height of a pixel over its width.
-        bar: length of the scale bar in pixels across; `None` where the size of a pixel is unknown.
-        bar_label: its length in words.
+        gap: between panels side by side, in pixels.
         slices: chosen ones, in the order of the volume.
     """
 
@@ -89,13 +103,11 @@ class GalleryCase:
     n_slices: int
     channel: str
     orientation: str
-    sides: tuple[str, str] | None
     scale: str
     width: int
     height: int
     pixel_aspect: float
-    bar: float | None
-    bar_label: str
+    gap: float
     slices: tuple[GallerySlice, ...]
 
 
@@ -160,7 +172,8 @@ def _case(
             )
         masks.append(mask_SHW)
     n_channels = volume.image_SHWC.shape[3]
-    channel = flair_of(entry.channel_names(n_channels)) or 0
+    names = entry.channel_names(n_channels)
+    channel = background_channel(names)
     image_SHW = volume.image_SHWC[..., channel]
     indices = choose_slices(masks[0], masks[1], masks[2])
     chosen = list(indices)
@@ -168,6 +181,7 @@ def _case(
     box = head_box(image_SHW[chosen], any_SHW[chosen])
     limits = window(image_SHW, any_SHW)
     spacing_mm = volume.spacing_mm
+    aspect = spacing_mm[1] / spacing_mm[2] if spacing_mm else 1.0
     pair = next(pair for pair in analysis.verdict.pairs if pair.patient_id == patient_id)
     return GalleryCase(
         anchor=anchor,
@@ -179,30 +193,41 @@ def _case(
         pruned=pair.pruned,
         difference=pair.difference,
         n_slices=len(image_SHW),
-        channel=_channel(entry, channel, n_channels),
+        channel=f"{names[channel]} (channel {channel + 1} of {n_channels})",
         orientation=_orientation(volume),
-        sides=("R", "L") if volume.nifti is not None else None,
         scale=_scale(spacing_mm),
         width=box.columns,
         height=box.rows,
-        pixel_aspect=spacing_mm[1] / spacing_mm[2] if spacing_mm else 1.0,
-        bar=_BAR_MM / spacing_mm[2] if spacing_mm and _BAR_MM / spacing_mm[2] < 0.8 * box.columns else None,
-        bar_label=f"{_BAR_MM} mm",
-        slices=tuple(_slice(index, image_SHW, masks, box, limits) for index in indices),
+        pixel_aspect=aspect,
+        gap=_GAP * box.columns,
+        slices=tuple(
+            _slice(index, image_SHW, masks, box, limits, _marks(volume, names[channel], index), aspect)
+            for index in indices
+        ),
     )
 
 
-def _slice(index: int, image_SHW: Array, masks: list[Array], box: Box, limits: tuple[float, float]) -> GallerySlice:
+def _slice(
+    index: int,
+    image_SHW: Array,
+    masks: list[Array],
+    box: Box,
+    limits: tuple[float, float],
+    marks: Marks,
+    pixel_aspect: float,
+) -> GallerySlice:
     reference, dense, pruned = (box.cut(mask_SHW[index]) != 0 for mask_SHW in masks)
     lost, gained = dense & ~pruned, pruned & ~dense
+    height = box.rows * pixel_aspect
+    whole = (len(PANELS) + (len(PANELS) - 1) * _GAP) * box.columns
     return GallerySlice(
         number=index + 1,
-        image=picture(box.cut(image_SHW[index]), limits),
-        reference=outline(reference),
-        dense=outline(dense),
-        pruned=outline(pruned),
-        lost=outline(lost),
-        gained=outline(gained),
+        image=data_uri(box.cut(image_SHW[index]), limits),
+        reference=svg_path(outlines(reference)),
+        dense=svg_path(outlines(dense)),
+        pruned=svg_path(outlines(pruned)),
+        lost=svg_path(outlines(lost)),
+        gained=svg_path(outlines(gained)),
         n_reference=int(reference.sum()),
         n_dense=int(dense.sum()),
         n_pruned=int(pruned.sum()),
@@ -210,17 +235,31 @@ def _slice(index: int, image_SHW: Array, masks: list[Array], box: Box, limits: t
         n_gained=int(gained.sum()),
         dice_dense=count(reference, dense).dice,
         dice_pruned=count(reference, pruned).dice,
+        frame=frame(marks, width=box.columns, height=height, columns=box.columns),
+        panels_frame=frame(
+            marks,
+            width=box.columns,
+            height=height,
+            columns=box.columns,
+            size=box.columns / _PANEL_LETTERS,
+            whole=whole,
+        ),
     )
 
 
-def _channel(entry: PatientEntry, channel: int, n_channels: int) -> str:
-    name = entry.channel_names(n_channels)[channel]
-    return f"{name} (channel {channel + 1} of {n_channels})"
+def _marks(volume: Volume, sequence: str, index: int) -> Marks:
+    return Marks(
+        sequence=sequence,
+        number=index + 1,
+        n_slices=len(volume.image_SHWC),
+        sides_known=volume.nifti is not None,
+        column_mm=volume.spacing_mm[2] if volume.spacing_mm else None,
+    )
 
 
 def _orientation(volume: Volume) -> str:
     if volume.nifti is not None:
-        return "axial, the patient\u2019s right on the left of the picture, the front at the top"
+        return "axial, the patient\u2019s right (R) on the left of the picture, the front at the top"
     return "as the files hold the slices; they do not say which side is the patient\u2019s right"
 
 

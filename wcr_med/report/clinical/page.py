@@ -12,20 +12,24 @@ from typing import Any
 import jinja2
 import yaml
 
+from wcr_med.pictures import STYLES
 from wcr_med.report.analysis.document import (
     Analysis,
+    AttributeAnalysis,
     Cases,
     Demographics,
     NetworkAnalysis,
     PartitionScore,
     RobustnessCurve,
+    Subgroup,
     ThresholdPoint,
     VolumePoint,
 )
 from wcr_med.report.clinical import facts, formats, labels, outcomes
+from wcr_med.report.clinical.configuration import changed_fields
 from wcr_med.report.clinical.crosswalk import Guideline, Item
 from wcr_med.report.clinical.drawing import Figures
-from wcr_med.report.clinical.gallery import GalleryCase
+from wcr_med.report.clinical.gallery import PANELS, GalleryCase
 from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
 from wcr_med.report.clinical.limits import limitations
 
@@ -97,6 +101,8 @@ def render_page(
         analysis=analysis,
         figures=figures,
         cases=cases,
+        styles=STYLES,
+        panel_kinds=PANELS,
         guidelines=guidelines,
         sections=SECTIONS,
         numbers={section.anchor: number for number, section in enumerate(SECTIONS, start=1)},
@@ -143,6 +149,7 @@ def _environment(analysis: Analysis) -> jinja2.Environment:
         environment.filters[function.__name__] = function
     environment.filters["p_bare"] = lambda value: formats.p_value(value).removeprefix("p ").removeprefix("= ")
     environment.filters["network_label"] = partial(labels.network_label, analysis)
+    environment.filters["as_yaml"] = _as_yaml
     environment.filters["by_heading"] = _by_heading
     environment.filters["with_tumour"] = _with_tumour
     environment.filters["partition_score"] = _partition_score
@@ -187,6 +194,11 @@ def _tables(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
         (label, file, latency) for label, file in deployed for latency in file.latency
     ]
     return {
+        "changed_fields": changed_fields(inputs.configuration),
+        "judged": [(entry, groups) for entry in analysis.verdict.attributes if (groups := _groups(entry, judged=True))],
+        "unjudged": [
+            (entry, groups) for entry in analysis.verdict.attributes if (groups := _groups(entry, judged=False))
+        ],
         "score_rows": labels.score_rows(names),
         "detection_rows": labels.detection_rows(names),
         "comparisons": sorted(analysis.comparisons, key=lambda comparison: comparison.network != analysis.primary),
@@ -198,6 +210,17 @@ def _tables(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
         "latency_rows": latencies,
         "processors": list(dict.fromkeys(file.processor for _, file in deployed)),
     }
+
+
+def _as_yaml(value: Any) -> str:
+    """A value on one line, as it would be written in a configuration file."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def _groups(attribute: AttributeAnalysis, *, judged: bool) -> list[Subgroup]:
+    """Groups with a verdict, or those with too few patients for one."""
+    return [group for group in attribute.groups if (group.verdict != "too few") == judged]
 
 
 def _by_partition(demographics: Sequence[Demographics]) -> list[tuple[str, list[Demographics]]]:

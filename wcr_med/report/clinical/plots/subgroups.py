@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +16,6 @@ from wcr_med.report.clinical.plots.svg import (
     VERMILLION,
     WIDTH_IN,
     figure_style,
-    note_only,
     render,
 )
 
@@ -25,10 +24,9 @@ _ROWS = 42  # of one figure: a page with room for heading and caption
 _ROW_IN = 0.175
 _LONGEST = 27  # characters of a name
 _LOOKS = {
-    "non-inferior": (BLUE, "o", True),
-    "inferior": (VERMILLION, "v", True),
-    "inconclusive": (GREY, "D", True),
-    "too few": (GREY, "o", False),
+    "non-inferior": (BLUE, "o"),
+    "inferior": (VERMILLION, "v"),
+    "inconclusive": (GREY, "D"),
 }
 
 
@@ -43,15 +41,20 @@ class _Row:
 def draw_subgroups(comparison: Comparison, statistics: Statistics, *, prefix: str) -> tuple[str, ...]:
     """Draw the difference of dice_patient with its interval, a row a subgroup, against zero, whole and margin.
 
-    Marker and colour tell the verdict; groups below `min_subgroup` patients have a hollow grey marker and none. An
-    attribute whose groups pruning harmed unequally is marked in words.
+    Marker and colour tell the verdict. Groups with too few patients for one are left out. An attribute whose groups
+    pruning harmed unequally is marked in words.
 
     Returns:
         One figure for every 42 rows, an attribute in one piece where it fits; ids begin with `prefix`-1, `prefix`-2 ...
+        Nothing where no group is judged.
     """
-    attributes = [attribute for attribute in comparison.attributes if attribute.groups]
+    attributes = [
+        replace(attribute, groups=groups)
+        for attribute in comparison.attributes
+        if (groups := tuple(group for group in attribute.groups if group.verdict != "too few"))
+    ]
     if not attributes:
-        return (note_only("No attribute divides the test patients.", prefix, title=_TITLE),)
+        return ()
     limits = _limits(comparison, statistics.margin)
     pages = _pages(attributes)
     return tuple(
@@ -103,7 +106,7 @@ def _draw(
         axes.set_xlabel("difference of mean Dice, pruned \u2212 dense", fontsize=7.5)
         text = (
             f"Dashed: margin {number(-statistics.margin)}. Dotted: all patients. Circle: non-inferior; triangle:"
-            f" inferior; diamond: inconclusive; hollow: fewer than {statistics.min_subgroup} patients, no verdict."
+            f" inferior; diamond: inconclusive. Groups of fewer than {statistics.min_subgroup} patients are left out."
         )
         figure.text(0.01, 0.05 / figure.get_figheight(), text, fontsize=6.5, color=GREY)
         title = _TITLE if page[1] == 1 else f"{_TITLE}, part {page[0]} of {page[1]}"
@@ -130,7 +133,7 @@ def _heading(axes: Axes, place: int, attribute: AttributeAnalysis) -> None:
 
 def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float]) -> None:
     beside = axes.get_yaxis_transform()
-    colour, marker, filled = _LOOKS[group.verdict]
+    colour, marker = _LOOKS[group.verdict]
     difference = group.difference
     axes.text(-0.74, place, _short(group.group), transform=beside, va="center", fontsize=7)
     axes.text(_COLUMNS[0], place, str(group.n_patients), transform=beside, va="center", fontsize=7)
@@ -141,32 +144,24 @@ def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float])
     axes.text(_COLUMNS[1], place, values, transform=beside, va="center", fontsize=7)
     ends = span(difference.low, difference.high, signed=True)
     text = f"{number(difference.value, signed=True)} ({ends})"
-    axes.text(_COLUMNS[2], place, text, transform=beside, va="center", fontsize=7, color=INK if filled else GREY)
+    axes.text(_COLUMNS[2], place, text, transform=beside, va="center", fontsize=7, color=INK)
     if difference.low is not None and difference.high is not None:
         low, high = max(difference.low, limits[0]), min(difference.high, limits[1])
         axes.plot([low, high], [place, place], color=colour, linewidth=1.3, gid="mark-interval")
         for end, beyond, arrow in ((low, difference.low < limits[0], "<"), (high, difference.high > limits[1], ">")):
             axes.plot([end], [place], arrow if beyond else "|", color=colour, markersize=4, clip_on=False)
     if limits[0] <= difference.value <= limits[1]:
-        face = colour if filled else "white"
-        axes.plot(
-            [difference.value], [place], marker, color=colour, markerfacecolor=face, markersize=4.5, gid="mark-group"
-        )
+        axes.plot([difference.value], [place], marker, color=colour, markersize=4.5, gid="mark-group")
 
 
 def _limits(comparison: Comparison, margin: float) -> tuple[float, float]:
-    """The range of all groups with a verdict; wide intervals of tiny groups end in an arrow."""
+    """The range of all groups with a verdict, with their intervals."""
     ends = [-1.6 * margin, margin]
     for attribute in comparison.attributes:
         for group in attribute.groups:
-            if math.isfinite(group.difference.value):
-                ends.append(group.difference.value)
-                if (
-                    group.verdict != "too few"
-                    and group.difference.low is not None
-                    and group.difference.high is not None
-                ):
-                    ends.extend((group.difference.low, group.difference.high))
+            if group.verdict != "too few":
+                difference = group.difference
+                ends += [end for end in (difference.value, difference.low, difference.high) if end is not None]
     air = 0.05 * (max(ends) - min(ends))
     return min(ends) - air, max(ends) + air
 
@@ -176,15 +171,12 @@ def _short(name: str) -> str:
 
 
 def _describe(rows: Sequence[_Row], comparison: Comparison, statistics: Statistics) -> str:
-    groups = [row for row in rows if row.group is not None and math.isfinite(row.group.difference.value)]
-    n_few = sum(row.group is not None and row.group.verdict == "too few" for row in rows)
+    judged = [row for row in rows if row.group is not None and math.isfinite(row.group.difference.value)]
     text = [
-        f"{sum(row.group is not None for row in rows)} groups; {n_few} of them with fewer than"
-        f" {statistics.min_subgroup} patients and without a verdict.",
+        f"{sum(row.group is not None for row in rows)} groups of at least {statistics.min_subgroup} patients.",
         f"The margin is {number(-statistics.margin)}; the difference of all patients is"
         f" {number(comparison.paired.mean_difference, signed=True)}.",
     ]
-    judged = [row for row in groups if row.group is not None and row.group.verdict != "too few"]
     worst = min(judged, key=lambda row: row.group.difference.value if row.group else 0.0, default=None)
     if worst is not None and worst.group is not None:
         difference = worst.group.difference

@@ -1,7 +1,8 @@
-"""Slices as small grey pictures inside the page."""
+"""One channel of a slice in grey: which part, how bright, and as a small picture inside a page."""
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ _SPECKLE = 0.02  # of a row or column: fewer bright pixels than that are no head
 _MARGIN = 0.04  # of the head's extent, on each side
 _MOST_PIXELS = 320  # of a side; more is not seen at the size of the page
 _QUALITY = 82
+_MOST_VOXELS = 1 << 24  # of a volume that are looked at to find its window
 _HIGHER = 1.5  # times the usual window, at most
 
 
@@ -61,36 +63,49 @@ def head_box(image_SHW: Array, masks_SHW: Array) -> Box:
     return Box(top=ends[0][0], bottom=ends[0][1], left=ends[1][0], right=ends[1][1])
 
 
-def window(image_SHW: Array, masks_SHW: Array) -> tuple[float, float]:
+def window(image_SHW: Array, masks_SHW: Array | None = None) -> tuple[float, float]:
     """Intensities shown as black and as white: 0 (or the least), and the 98th percentile of what is brighter than air.
 
     Fat of the scalp may be twice as bright as any lesion, and saturates. Where a lesion is brighter than that, white is
     the 98th percentile within the masks, though at most half as high again, or the rest would be dark. An image of one
-    value gives a window of width 1.
+    value gives a window of width 1. Of a large volume every n-th voxel along each axis is looked at.
 
     Args:
         image_SHW: one channel, raw intensities.
-        masks_SHW: non-zero in any mask.
+        masks_SHW: non-zero in any mask; `None`: not known.
     """
-    low, brightest = min(0.0, float(image_SHW.min())), float(image_SHW.max())
-    bright = image_SHW[image_SHW > low + _AIR * (brightest - low)]
-    inside = image_SHW[masks_SHW != 0]
+    step = max(1, math.ceil((image_SHW.size / _MOST_VOXELS) ** (1 / 3)))
+    sample = image_SHW[:: min(step, len(image_SHW)), ::step, ::step]
+    low, brightest = min(0.0, float(sample.min())), float(sample.max())
+    bright = sample[sample > low + _AIR * (brightest - low)]
     high = float(np.percentile(bright, 98)) if bright.size else low
+    inside = image_SHW[masks_SHW != 0] if masks_SHW is not None else image_SHW[:0]
     if inside.size:
         high = max(high, min(float(np.percentile(inside, 98)), low + _HIGHER * (high - low)))
     return low, high if high > low else low + 1.0
 
 
-def picture(plane_HW: Array, limits: tuple[float, float]) -> str:
-    """A slice as a data URI of a grey JPEG, at most 320 pixels a side.
+def grey(plane_HW: Array, limits: tuple[float, float]) -> Array:
+    """A slice as uint8 levels of grey, of the same shape.
 
     Args:
         plane_HW: raw intensities.
         limits: shown as black and as white; beyond them the picture saturates.
     """
     low, high = limits
-    levels_HW = np.clip((plane_HW.astype(np.float32) - low) / (high - low), 0, 1) * 255
-    image = Image.fromarray(np.rint(levels_HW).astype(np.uint8))
+    levels_HW: Array = np.clip((plane_HW.astype(np.float32) - low) / (high - low), 0, 1) * 255
+    grey_HW: Array = np.rint(levels_HW).astype(np.uint8)
+    return grey_HW
+
+
+def data_uri(plane_HW: Array, limits: tuple[float, float]) -> str:
+    """A slice as a data URI of a grey JPEG, at most 320 pixels a side.
+
+    Args:
+        plane_HW: raw intensities.
+        limits: see `grey`.
+    """
+    image = Image.fromarray(grey(plane_HW, limits))
     image.thumbnail((_MOST_PIXELS, _MOST_PIXELS), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=_QUALITY, optimize=True)

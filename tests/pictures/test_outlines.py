@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from matplotlib.path import Path as Polygon
 from scipy import ndimage
+from skimage import measure
 
-from wcr_med.report.clinical.outlines import outline
+from wcr_med.pictures import outlines, svg_path
+
+
+def outline(mask: np.ndarray) -> str:
+    return svg_path(outlines(mask))
 
 
 def lines(path: str) -> list[np.ndarray]:
@@ -87,3 +92,28 @@ def test_a_single_pixel_keeps_its_place():
 
 def test_nothing_has_no_outline():
     assert outline(np.zeros((8, 8), np.uint8)) == ""
+
+
+def corners(found: list[np.ndarray]) -> list[list[tuple[float, float]]]:
+    return sorted(sorted(map(tuple, line.tolist())) for line in found)
+
+
+@pytest.mark.parametrize("density", [0.02, 0.3, 0.5, 0.9])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_lines_are_those_of_marching_squares(seed, density):
+    mask = np.random.default_rng(seed).random((23, 31)) < density
+    theirs = measure.find_contours(np.pad(mask, 1).astype(float), 0.5, fully_connected="high")
+    expected = corners([line[:-1, ::-1] - 0.5 for line in theirs])
+    assert corners(list(outlines(mask))) == expected
+
+
+def test_simplifying_moves_no_line_further_than_it_may():
+    for seed in range(3):
+        whole = max(outlines(blob(seed)), key=len)
+        (simple,) = lines(svg_path((whole,)))
+        assert len(simple) < len(whole)
+        ring = np.vstack([simple, simple[:1]])
+        start, step = ring[:-1], np.diff(ring, axis=0)
+        offset = whole[:, None] - start
+        along = np.clip((offset * step).sum(axis=2) / (step**2).sum(axis=1), 0, 1)
+        assert np.linalg.norm(offset - along[..., None] * step, axis=2).min(axis=1).max() <= 0.25 + 1e-9
