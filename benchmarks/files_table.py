@@ -25,7 +25,7 @@ from wcr_med.export.sessions import open_session
 from wcr_med.files import write_text
 from wcr_med.provenance import processor_name
 from wcr_med.runtime.peak_memory import measure_peak_memory
-from wcr_med.runtime.timing import time_in_turn
+from wcr_med.runtime.timing import SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.stages.deployment import exported_files
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage, quantised_path
@@ -46,6 +46,7 @@ class Row:
         peak_bytes: of a process that opens and runs it, interpreter included; `None` where the system does not tell.
         load_ms: median time to open it.
         p50_ms: by number of threads: median latency of a slice.
+        speed: by number of threads: how many times as fast as the first file, from runs that took turns.
         dice_patient, f1_pooled: on the test patients, through the runtime.
     """
 
@@ -54,6 +55,7 @@ class Row:
     peak_bytes: int | None
     load_ms: float
     p50_ms: Mapping[int, float]
+    speed: Mapping[int, SpeedRatio]
     dice_patient: float
     f1_pooled: float
 
@@ -107,11 +109,15 @@ def measure(
     opening = {name: partial(open_session, path, threads=1) for name, path in files.items()}
     load_ms = {name: statistics.median(times) for name, times in time_in_turn(opening, loads).items()}
     p50_ms: dict[str, dict[int, float]] = {name: {} for name in files}
+    speed: dict[str, dict[int, SpeedRatio]] = {name: {} for name in files}
+    first = next(iter(files))
     for threads in THREADS:
         sessions = {name: open_session(path, threads=threads) for name, path in files.items()}
         runnable = {name: partial(session.run, None, sample) for name, session in sessions.items()}
-        for name, times in time_in_turn(runnable, runs).items():
+        found = time_in_turn(runnable, runs)
+        for name, times in found.items():
             p50_ms[name][threads] = statistics.median(times)
+            speed[name][threads] = speed_ratio(found[first], times)
         del sessions, runnable  # their threads end
     rows = []
     for name, path in files.items():
@@ -123,6 +129,7 @@ def measure(
                 peak_bytes=measure_peak_memory(path, sample),
                 load_ms=load_ms[name],
                 p50_ms=p50_ms[name],
+                speed=speed[name],
                 dice_patient=dice_patient,
                 f1_pooled=f1_pooled,
             )
@@ -132,13 +139,11 @@ def measure(
 
 def table(rows: Sequence[Row], absent: Mapping[str, str]) -> str:
     """Rows as Markdown; speeds are relative to the first."""
-    columns = [column for n in THREADS for column in (f"ms, {n} thread{'s' * (n > 1)}", "against dense")]
+    columns = [column for n in THREADS for column in (f"ms, {n} thread{'s' * (n > 1)}", "times as fast as dense")]
     heads = ["file", "MB", "peak MB", "load ms", *columns, "`dice_patient`", "`f1_pooled`"]
     lines = [f"| {' | '.join(heads)} |", f"|---|{'--:|' * (len(heads) - 1)}"]
     for row in rows:
-        speeds = [
-            text for n in THREADS for text in (f"{row.p50_ms[n]:.1f}", f"{rows[0].p50_ms[n] / row.p50_ms[n]:.2f} times")
-        ]
+        speeds = [text for n in THREADS for text in (f"{row.p50_ms[n]:.1f}", row.speed[n].cell)]
         peak = "not known" if row.peak_bytes is None else f"{row.peak_bytes / 1e6:.0f}"
         cells = [row.name, f"{row.size_bytes / 1e6:.2f}", peak, f"{row.load_ms:.0f}", *speeds]
         cells += [f"{row.dice_patient:.4f}", f"{row.f1_pooled:.4f}"]
@@ -165,7 +170,8 @@ def describe(workspace: Workspace, *, n_patients: int, runs: int) -> str:
     grid, model = workspace.config.preprocess, workspace.config.model
     return (
         f"{model.name}, {model.features} features, one slice of {grid.height}x{grid.width} a run; {n_patients} test"
-        f" patients; {processor_name()}; medians of {runs} interleaved runs. Peak: of a process that opens and runs the"
+        f" patients; {processor_name()}; medians of {runs} interleaved runs. Of a ratio the"
+        " median over turns, with its 5th and 95th percentile. Peak: of a process that opens and runs the"
         " file, interpreter included."
     )
 

@@ -2,7 +2,8 @@
 
 For each network, dense and at each sparsity, the files that `wcr-med export` would write are made, and every engine
 runs them in turn, a few runs at a time, each in a process of its own. A busy machine then slows all alike, and the
-speed of a row is the median over turns of its ratio to dense ONNX Runtime in the same turn. One image at a time.
+speed of a row is the median over turns of its ratio to dense ONNX Runtime in the same turn, with the 5th and 95th
+percentile; where these lie more than a factor of 2 apart it is too noisy to say. One image at a time.
 
     python benchmarks/inference.py                                     # random weights, four networks
     python benchmarks/inference.py --run runs/lgg                      # the network that a run trained
@@ -39,6 +40,7 @@ from wcr_med.preprocess import PreprocessSettings
 from wcr_med.progress import track
 from wcr_med.provenance import processor_name
 from wcr_med.pruning import make_mask, prune_
+from wcr_med.runtime.timing import SpeedRatio, ratio_of
 
 Array = npt.NDArray[np.float32]
 
@@ -87,7 +89,7 @@ class Row:
         load_ms: time to open the file.
         peak_mb: memory to open and run it, beyond the interpreter with the engine imported.
         p50_ms: median latency; `p95_ms` its 95th percentile.
-        speed: median over turns of dense ONNX Runtime's latency / this one.
+        speed: over turns, dense ONNX Runtime's latency / this one, with its range.
     """
 
     network: str
@@ -99,7 +101,7 @@ class Row:
     peak_mb: float
     p50_ms: float
     p95_ms: float
-    speed: float
+    speed: SpeedRatio
 
 
 class Worker:
@@ -234,7 +236,7 @@ def measure(entries: Sequence[Entry], *, threads: int, turns: int, runs: int) ->
             peak_mb=float(loads[i]["peak_mb"]),
             p50_ms=float(np.percentile(np.concatenate(times[i]), 50)),
             p95_ms=float(np.percentile(np.concatenate(times[i]), 95)),
-            speed=statistics.median(base / own for base, own in zip(medians[0], medians[i], strict=True)),
+            speed=ratio_of([base / own for base, own in zip(medians[0], medians[i], strict=True)]),
         )
         for i, entry in enumerate(entries)
     ]
@@ -248,7 +250,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     lines.extend(
         f"| {row.network} | {row.pruned} | {row.engine} | {row.threads} | {row.size_mb:.2f} | {row.load_ms:.0f} | "
-        f"{row.peak_mb:.0f} | {row.p50_ms:.1f} | {row.p95_ms:.1f} | {row.speed:.2f} |"
+        f"{row.peak_mb:.0f} | {row.p50_ms:.1f} | {row.p95_ms:.1f} | {row.speed.cell} |"
         for row in rows
     )
     return "\n".join(lines)

@@ -18,7 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from wcr_med.files import write_json
 from wcr_med.models import build_model
 from wcr_med.provenance import processor_name, provenance
 from wcr_med.regularizers import LossTerm, Moment, Regularizer, build_regularizer, regularizer_names
+from wcr_med.runtime.timing import SpeedRatio, ratio_of
 from wcr_med.training.processor import Processor, choose_processor, processor_settings
 from wcr_med.training.step import build_step
 
@@ -46,14 +47,14 @@ class Row:
     Attributes:
         name: regularizer and form, or robust optimizer.
         step_s: median seconds of a whole step.
-        step_ratio: median over rounds of its step against the plain step.
+        step_ratio: over rounds, its step against the plain step, with its range.
         term_s: mean seconds inside the regularizer.
         term_share: that as a share of the median plain step.
     """
 
     name: str
     step_s: float
-    step_ratio: float
+    step_ratio: SpeedRatio
     term_s: float
     term_share: float
 
@@ -99,10 +100,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 def report(rows: list[Row], options: argparse.Namespace) -> None:
     """Print the table and the verdict; write JSON where asked."""
-    print(f"{'variant':<24}{'step, s':>10}{'step ratio':>12}{'term, ms':>10}{'term share':>12}")
+    print(f"{'variant':<24}{'step, s':>10}{'step ratio':>24}{'term, ms':>10}{'term share':>12}")
     for row in rows:
         print(
-            f"{row.name:<24}{row.step_s:>10.3f}{row.step_ratio:>12.3f}{1e3 * row.term_s:>10.1f}{row.term_share:>12.2%}"
+            f"{row.name:<24}{row.step_s:>10.3f}{row.step_ratio.cell:>24}"
+            f"{1e3 * row.term_s:>10.1f}{row.term_share:>12.2%}"
         )
     share = next((row.term_share for row in rows if row.name == "wcr, fast"), None)
     if share is not None:
@@ -110,7 +112,7 @@ def report(rows: list[Row], options: argparse.Namespace) -> None:
     if options.json is not None:
         document: dict[str, Any] = {
             "options": {name: value for name, value in vars(options).items() if name != "json"},
-            "rows": [vars(row) for row in rows],
+            "rows": [asdict(row) for row in rows],
             "provenance": provenance(seed=0),
         }
         write_json(options.json, document)
@@ -209,7 +211,7 @@ def _row(name: str, rounds: list[dict[str, tuple[float, float]]]) -> Row:
     return Row(
         name=name,
         step_s=statistics.median(times[name][0] for times in rounds),
-        step_ratio=statistics.median(times[name][0] / times["none"][0] for times in rounds),
+        step_ratio=ratio_of([times[name][0] / times["none"][0] for times in rounds]),
         term_s=term_s,
         term_share=term_s / statistics.median(times["none"][0] for times in rounds),
     )

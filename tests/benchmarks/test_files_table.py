@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.files_table import BEGIN, END, Row, measure, network_names, placed, table
 from tests.exported import SIZE, export_small, tiny_network
+from wcr_med.runtime.timing import SpeedRatio
 from wcr_med.stages.workspace import Workspace
 
 
@@ -17,6 +18,7 @@ def row(name: str, ms: float) -> Row:
         peak_bytes=None if name == "dense" else 90_000_000,
         load_ms=12.3,
         p50_ms={1: ms, 2: ms / 2},
+        speed=dict.fromkeys((1, 2), SpeedRatio(median=10 / ms, low=9.5 / ms, high=11 / ms, n_turns=10)),
         dice_patient=0.8,
         f1_pooled=0.75,
     )
@@ -27,8 +29,9 @@ def test_table() -> None:
         [row("dense", 10.0), row("pruned-90", 4.0)], {"pruned-90.int8": "too far off"}
     ).splitlines()
     assert head.count("|") == rule.count("|") == dense.count("|") == pruned.count("|")
-    assert dense == "| dense | 1.50 | not known | 12 | 10.0 | 1.00 times | 5.0 | 1.00 times | 0.8000 | 0.7500 |"
-    assert "| 90 | 12 | 4.0 | 2.50 times |" in pruned
+    ratio = "1.00 (0.95 to 1.10)"
+    assert dense == f"| dense | 1.50 | not known | 12 | 10.0 | {ratio} | 5.0 | {ratio} | 0.8000 | 0.7500 |"
+    assert "| 90 | 12 | 4.0 | 2.50 (2.38 to 2.75) |" in pruned
     assert empty == ""
     assert absent == "Not there: pruned-90.int8: too far off."
 
@@ -44,7 +47,7 @@ def test_files_are_timed_in_turn(tmp_path: Path) -> None:
     assert [(found.name, found.dice_patient, found.f1_pooled) for found in rows] == [("a", 0.5, 0.25), ("b", 0.75, 1.0)]
     for found in rows:
         assert found.size_bytes == files[found.name].stat().st_size
-        assert set(found.p50_ms) == {1, 2}
+        assert set(found.p50_ms) == set(found.speed) == {1, 2}
         assert min(found.load_ms, *found.p50_ms.values()) > 0
 
 

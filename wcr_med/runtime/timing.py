@@ -42,6 +42,14 @@ class SpeedRatio:
         return {**asdict(self), "too_noisy": self.too_noisy}
 
     @property
+    def cell(self) -> str:
+        """For a table: "3.49 (3.20 to 3.71)", "too noisy (1.10 to 22.43)", "too few runs"."""
+        if self.n_turns < FEWEST_TURNS:
+            return "too few runs"
+        ends = f"({self.low:.2f} to {self.high:.2f})"
+        return f"too noisy {ends}" if self.too_noisy else f"{self.median:.2f} {ends}"
+
+    @property
     def words(self) -> str:
         """For a sentence: "3.49 times as fast (3.20 to 3.71, ...)", or why that cannot be said."""
         how = f"5th to 95th percentile of {self.n_turns} interleaved turns"
@@ -53,6 +61,12 @@ class SpeedRatio:
         return f"{self.median:.2f} times as fast ({self.low:.2f} to {self.high:.2f}, {how})"
 
 
+def ratio_of(values: Sequence[float]) -> SpeedRatio:
+    """Median and range of the ratios of single turns, at least one."""
+    low, high = np.percentile(values, (5, 95))
+    return SpeedRatio(median=statistics.median(values), low=float(low), high=float(high), n_turns=len(values))
+
+
 def speed_ratio(slow: Sequence[float], fast: Sequence[float]) -> SpeedRatio:
     """How many times as fast `fast` was as `slow`; both are times of `time_in_turn`, of one call of it.
 
@@ -60,9 +74,7 @@ def speed_ratio(slow: Sequence[float], fast: Sequence[float]) -> SpeedRatio:
         slow: milliseconds, at least one.
         fast: as many.
     """
-    ratios = ratios_by_turn(slow, fast)
-    low, high = np.percentile(ratios, (5, 95))
-    return SpeedRatio(median=statistics.median(ratios), low=float(low), high=float(high), n_turns=len(ratios))
+    return ratio_of(ratios_by_turn(slow, fast))
 
 
 def time_in_turn(

@@ -68,7 +68,7 @@ def fragile_sentence(entry: WorstDisturbance) -> str:
     return (
         f"Fragile under {disturbance_at(entry)}: mean Dice is {number(entry.pruned)} after pruning"
         f" ({number(entry.pruned_clean)} on the images as they are) and {number(entry.dense)} dense"
-        f" ({number(entry.dense_clean)}), over the {counted(entry.n_patients, 'patient')} whose images were disturbed."
+        f" ({number(entry.dense_clean)}), mean over {counted(entry.n_patients, 'patient')}."
     )
 
 
@@ -101,8 +101,8 @@ def bounds_words(bounds: Mapping[str, float], *, not_compared: Sequence[str] = (
     words = {
         "tumour found": "a tumour found or missed",
         "lesions found": "a lesion lost or gained",
-        "false lesions": "any number of false lesions",
-        "tumour-free slices with an alarm": "any number of tumour-free slices with an alarm",
+        "false lesions": "any change in the number of false lesions",
+        "tumour-free slices with an alarm": "any change in the number of tumour-free slices with an alarm",
         "Dice": f"Dice by more than {bounds['Dice']:g}",
         "HD95": f"HD95 by more than {bounds['HD95']:g} px",
         "predicted volume": f"predicted volume by more than {percent(bounds['predicted volume'])} of the reference"
