@@ -132,7 +132,7 @@ def test_functions_take_turns() -> None:
 @needs_library
 def test_the_accelerated_file_answers_as_the_portable_one(faster: None, exported: ExportResult, tmp_path: Path) -> None:
     path = tmp_path / "small.accelerated.onnx"
-    result = export_accelerated(exported, CONFIG, parity_volumes=volumes(), out_path=path)
+    result = export_accelerated(exported.path, CONFIG, parity_volumes=volumes(), out_path=path)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert sum(node.domain == DOMAIN for node in model.graph.node) == 1
@@ -157,8 +157,7 @@ def test_rounded_values_are_those_of_the_portable_file(
     path = tmp_path / "rounded.onnx"
     onnx.save(store(exported.dense, storage, values).model, path)
     config = ExportConfig(parity_slices=4, accelerate_rounds=1, accelerate_voxels=2, storage=storage, values=values)
-    portable = dataclasses.replace(exported, path=path)
-    result = export_accelerated(portable, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
+    result = export_accelerated(path, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
     assert result.parity is not None
     constants = onnx.load(result.path).graph.initializer
     stored = {tensor.data_type for tensor in constants if "values" in tensor.name}
@@ -180,9 +179,8 @@ def test_kernels_outside_are_those_of_the_portable_file(
     monkeypatch.setattr(partition_graph, "lower", lower_some)
     path = tmp_path / "rounded.onnx"
     onnx.save(store(exported.dense, "auto", "int8").model, path)
-    portable = dataclasses.replace(exported, path=path)
     config = CONFIG.model_copy(update={"values": "int8"})
-    result = export_accelerated(portable, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
+    result = export_accelerated(path, config, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
     graph = onnx.load(result.path).graph
     kernels = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     assert len(kernels) > 5
@@ -194,7 +192,7 @@ def test_kernels_outside_are_those_of_the_portable_file(
 
 @needs_library
 def test_what_is_not_faster_is_the_portable_file(slower: None, exported: ExportResult, tmp_path: Path) -> None:
-    result = export_accelerated(exported, CONFIG, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
+    result = export_accelerated(exported.path, CONFIG, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
     assert result.path.read_bytes() == exported.path.read_bytes()
     assert result.sha256 == exported.sha256
     assert result.parity is None
@@ -217,7 +215,7 @@ def test_a_file_that_answers_otherwise_is_not_written(
     path = tmp_path / "fast.onnx"
     path.write_text("older")
     with pytest.raises(UserError, match=r"differs from the portable one: logits by 0\.1.*accelerate_tolerance"):
-        export_accelerated(exported, CONFIG, parity_volumes=volumes(), out_path=path)
+        export_accelerated(exported.path, CONFIG, parity_volumes=volumes(), out_path=path)
     assert path.read_text() == "older"
     assert [entry.name for entry in tmp_path.iterdir()] == ["fast.onnx"]
 
@@ -225,14 +223,14 @@ def test_a_file_that_answers_otherwise_is_not_written(
 @needs_library
 def test_without_volumes_there_is_nothing_to_time(exported: ExportResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no volumes"):
-        export_accelerated(exported, CONFIG, parity_volumes=[], out_path=tmp_path / "fast.onnx")
+        export_accelerated(exported.path, CONFIG, parity_volumes=[], out_path=tmp_path / "fast.onnx")
 
 
 def test_without_the_library_nothing_is_done(no_library: None, exported: ExportResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="accelerator was not built"):
         require_accelerator()
     with pytest.raises(UserError, match="accelerator was not built"):
-        export_accelerated(exported, CONFIG, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
+        export_accelerated(exported.path, CONFIG, parity_volumes=volumes(), out_path=tmp_path / "fast.onnx")
 
 
 def test_a_library_that_does_not_load_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -279,6 +277,6 @@ def test_real_slices(faster: None, exported: ExportResult, lgg_root: Path, tmp_p
     entries = index_patients(DataConfig(root=lgg_root))[:2]
     config = ExportConfig(parity_slices=16, accelerate_rounds=1)
     path = tmp_path / "lgg.accelerated.onnx"
-    result = export_accelerated(exported, config, parity_volumes=map(load_volume, entries), out_path=path)
+    result = export_accelerated(exported.path, config, parity_volumes=map(load_volume, entries), out_path=path)
     assert result.parity is not None
     assert (result.parity.n_slices, result.parity.n_differing_voxels) == (16, 0)

@@ -34,7 +34,7 @@ def quantised(network: nn.Module, exported: ExportResult, target: Path) -> objec
 
 
 def accelerated(_network: nn.Module, exported: ExportResult, target: Path) -> object:
-    return export_accelerated(exported, QUICK, parity_volumes=[small_volume(seed=1)], out_path=target)
+    return export_accelerated(exported.path, QUICK, parity_volumes=[small_volume(seed=1)], out_path=target)
 
 
 def again(network: nn.Module, _exported: ExportResult, target: Path) -> object:

@@ -56,7 +56,7 @@ def test_export_int8(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> N
     assert target.stat().st_mtime_ns == written
 
 
-def test_another_portable_file_removes_it(workspace: Workspace) -> None:
+def test_a_file_of_an_unknown_network_is_removed(workspace: Workspace) -> None:
     target = quantised_path(workspace.onnx_path("pruned-90"))
     target.write_text("of older weights")
     again = ["export", "--out", str(workspace.out), "--model", "pruned-90", "--storage", "dense"]

@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from onnx import ModelProto
 
 from wcr_med.config import ExportConfig
 from wcr_med.errors import UserError
 from wcr_med.export.accelerate import Acceleration, accelerate
-from wcr_med.export.export import ExportResult
 from wcr_med.export.layers import write_layers_of_accelerated
 from wcr_med.export.loadable import require_loadable
 from wcr_med.export.parity import ParityReport, choose_slices, parity
 from wcr_med.export.partition import KernelEncoder
 from wcr_med.export.sessions import require_accelerator
-from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, encode_kernel, store
+from wcr_med.export.storage import OPERATOR_FORMS, EncodedKernel, Storage, dense_again, encode_kernel, store
 from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, sha256_of_file
-from wcr_med.model_metadata import INPUTS
+from wcr_med.model_metadata import INPUTS, METADATA_KEY, ModelMetadata
+from wcr_med.onnx_file import read_contents
 from wcr_med.preprocess import PreprocessSettings, prepare
 from wcr_med.volumes import Volume
 
@@ -59,32 +61,33 @@ class AcceleratedResult:
 
 
 def export_accelerated(
-    portable: ExportResult, config: ExportConfig, *, parity_volumes: Iterable[Volume], out_path: Path
+    portable: Path, config: ExportConfig, *, parity_volumes: Iterable[Volume], out_path: Path
 ) -> AcceleratedResult:
     """Write the accelerated file of a network, once it is faster than the dense network and answers as the portable.
 
     Where it is not faster, the file is a copy of the portable one, so that what is opened is never slower.
 
     Args:
-        portable: what `export_model` wrote.
+        portable: the file that `export_model` wrote; its weights and metadata are taken from it.
         config: threads, rounds, storage, values, tolerances. Kernels are stored as the portable file's; instead of
             sparse_value, which the accelerator does not read, each that it computes takes its smallest form.
         parity_volumes: patients to compare on; the first gives the slice that is timed, too.
         out_path: the file to write; an older one stays if anything fails.
 
     Raises:
-        UserError: the accelerator is absent, there are no volumes, the runtime would refuse the file, the answers
-            differ by more than the tolerances, or a full disk. Nothing is left behind.
+        UserError: the accelerator is absent, the portable file cannot be used, there are no volumes, the runtime would
+            refuse the file, the answers differ by more than the tolerances, or a full disk. Nothing is left behind.
     """
     require_accelerator()
     volumes = iter(parity_volumes)
     first = next(volumes, None)
     if first is None:
         raise UserError("no volumes to time the accelerated file on; the export needs at least one")
-    settings = portable.metadata.preprocess
+    metadata, dense = _load(portable)
+    settings = metadata.preprocess
 
     acceleration = accelerate(
-        portable.dense,
+        dense,
         timing_sample(first, settings),
         encode=kernel_encoder(config),
         threads=config.accelerate_threads,
@@ -93,19 +96,21 @@ def export_accelerated(
     report = None
     with atomic_path(out_path) as temporary:
         if acceleration.model is None:
-            shutil.copyfile(portable.path, temporary)
+            shutil.copyfile(portable, temporary)
         else:
             # Kernels that stay with ONNX Runtime are the portable file's, too.
             stored = store(acceleration.model, config.storage, config.values)
-            write_layers_of_accelerated(stored.model, stored.tensors, portable.tensors)
+            write_layers_of_accelerated(
+                stored.model, stored.tensors, store(dense, config.storage, config.values).tensors
+            )
             write_model(stored.model, temporary)
-            require_loadable(temporary, portable.metadata, target=out_path)
+            require_loadable(temporary, metadata, target=out_path)
             report = parity(
-                portable.path,
+                portable,
                 temporary,
                 itertools.chain([first], volumes),
                 settings=settings,
-                threshold=portable.metadata.threshold,
+                threshold=metadata.threshold,
                 n_slices=config.parity_slices,
             )
             report.require_same_masks(range_tolerance=config.accelerate_tolerance, n_voxels=config.accelerate_voxels)
@@ -116,6 +121,13 @@ def export_accelerated(
         acceleration=acceleration,
         parity=report,
     )
+
+
+def _load(portable: Path) -> tuple[ModelMetadata, ModelProto]:
+    """What a portable file says about itself, and its graph with every kernel dense."""
+    contents = read_contents(portable)
+    metadata = ModelMetadata.from_json(contents.metadata.get(METADATA_KEY), source=str(portable))
+    return metadata, dense_again(onnx.load(portable, load_external_data=False))
 
 
 def kernel_encoder(config: ExportConfig) -> KernelEncoder:

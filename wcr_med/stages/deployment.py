@@ -19,7 +19,7 @@ from wcr_med.provenance import available_cores, processor_name
 from wcr_med.report.clinical.inputs import Deployment, Latency
 from wcr_med.runtime.peak_memory import measure_peak_memory
 from wcr_med.runtime.timing import SpeedRatio, speed_ratio, time_in_turn
-from wcr_med.stages.export import accelerated_path, manifest_path
+from wcr_med.stages.export import accelerated_manifest, accelerated_path, manifest_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.robustness import network_names
 from wcr_med.stages.workspace import DENSE, Workspace, alone
@@ -80,7 +80,7 @@ def deployment_stage(workspace: Workspace) -> str:
             "runnable": runnable,
             "data": patients.data_hash,
         },
-        inputs=[path for file in files for path in (file.path, manifest_path(workspace.onnx_path(file.network)))],
+        inputs=[path for file in files for path in (file.path, _manifest(workspace, file))],
         outputs=[deployment_path(workspace.out, name) for name in names],
         work=lambda: _measure(
             workspace,
@@ -136,7 +136,7 @@ def exported_files(workspace: Workspace, name: str) -> list[_File]:
     try:
         parity = _parity(manifest["parity"])
         found = [_file(name, portable, manifest, manifest["dense_size_bytes"], parity)]
-        second = manifest.get("accelerated")
+        second = accelerated_manifest(portable)
         if second is not None and second["accelerated"]:
             own = _parity(second["parity"])
             both = (parity[0] + own[0], parity[1] + own[1], min(parity[2], own[2]))
@@ -147,6 +147,12 @@ def exported_files(workspace: Workspace, name: str) -> list[_File]:
             f"{manifest_path(portable)}: a field is missing or unknown ({error}); export the network again"
         ) from None
     return found
+
+
+def _manifest(workspace: Workspace, file: _File) -> Path:
+    """Where what is known about a file stands; of the accelerated ones of earlier versions, beside the portable one."""
+    own = manifest_path(file.path)
+    return own if own.exists() else manifest_path(workspace.onnx_path(file.network))
 
 
 def _parity(report: Mapping[str, Any]) -> tuple[float, float, int]:
