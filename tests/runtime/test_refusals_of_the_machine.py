@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +35,9 @@ def test_a_volume_without_room_fails_alone(model_file: Path, tmp_path: Path, mon
         def run(self, *_: object) -> None:
             raise NO_ROOM
 
-    def once(self: Segmenter, *arguments: np.ndarray) -> np.ndarray:
+    def once(self: Segmenter, opened: Any, *arguments: np.ndarray) -> np.ndarray:
         calls.append(1)
-        if len(calls) > 1:
-            return whole(self, *arguments)
-        with monkeypatch.context() as patch:
-            patch.setattr(self, "_session", Session())
-            return whole(self, *arguments)
+        return whole(self, opened if len(calls) > 1 else Session(), *arguments)
 
     monkeypatch.setattr(Segmenter, "_forward", once)
     report = infer(model_file, [tmp_path / "in"], tmp_path / "out", threads=1)
@@ -53,7 +50,7 @@ def test_a_sound_model_is_not_called_damaged(model_file: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise NO_START
 
-    monkeypatch.setattr(sys.modules["wcr_med.runtime.session"], "_open", full)
+    monkeypatch.setattr(sys.modules["wcr_med.runtime.session"], "open_apart", full)
     with pytest.raises(MemoryError, match="bad_alloc"):
         Segmenter.from_file(model_file, threads=1)
 

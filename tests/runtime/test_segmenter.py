@@ -2,12 +2,15 @@ import json
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from torch import nn
 
@@ -218,6 +221,60 @@ def test_many_threads_get_the_answer_that_one_would(segmenter: Segmenter) -> Non
         together = list(pool.map(lambda number: segmenter(images[number % 6]).probability, range(48)))
     for number, probability_SHW in enumerate(together):
         np.testing.assert_array_equal(probability_SHW, alone[number % 6])
+
+
+class Held:
+    """A session whose runs wait until they are let go."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session, self.begun, self.let_go = session, threading.Event(), threading.Event()
+
+    def run(self, *arguments: object) -> object:
+        self.begun.set()
+        assert self.let_go.wait(20)
+        return self.session.run(*arguments)
+
+
+def test_close_waits_for_calls_that_run_and_refuses_others(model_file: Path) -> None:
+    image_SHWC = small_volume(n_slices=5).image_SHWC
+    segmenter = Segmenter.from_file(model_file, threads=1)
+    expected = segmenter(image_SHWC).probability
+    assert segmenter._session is not None
+    held = Held(segmenter._session)
+    segmenter._session = held  # type: ignore[assignment]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        calls = [pool.submit(segmenter, image_SHWC, batch_size=1) for _ in range(2)]
+        assert held.begun.wait(20)
+        while segmenter._n_running < 2:
+            time.sleep(0.01)
+        closing = pool.submit(segmenter.close)
+        while segmenter._session is not None:
+            time.sleep(0.01)
+        with pytest.raises(ValueError, match="closed"):
+            segmenter(image_SHWC)
+        assert not closing.done()
+        held.let_go.set()
+        for call in calls:  # all five batches
+            np.testing.assert_array_equal(call.result(20).probability, expected)
+        assert closing.result(20) is None
+    segmenter.close()
+
+
+def test_a_call_that_fails_does_not_keep_close_waiting(model_file: Path) -> None:
+    segmenter = Segmenter.from_file(model_file, threads=1)
+    with pytest.raises(UserError, match="channels"):
+        segmenter(np.zeros((2, 20, 20, 1), np.uint8))
+    segmenter.close()
+
+
+def test_an_iterator_that_was_begun_is_read_to_its_end(model_file: Path) -> None:
+    image_SHWC = small_volume(n_slices=3).image_SHWC
+    with Segmenter.from_file(model_file, threads=1) as segmenter:
+        expected = segmenter.probability(image_SHWC)
+        batches = segmenter.batches(image_SHWC, segmenter.survey(image_SHWC), batch_size=1)
+        found = [next(batches)[1]]
+    found += [batch_SHW for _, batch_SHW in batches]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-6)
 
 
 def test_a_closed_segmenter_says_so(model_file: Path) -> None:

@@ -43,7 +43,7 @@ class Made:
             "parity": PARITY,
             "kept_fp32": [],
             "accelerated": True,
-            "speedup": 2.0,
+            "speedup": {"median": 2.0, "low": 1.9, "high": 2.1, "n_turns": 5},
             "accelerated_ms": 1.0,
             "threads": 1,
         }
@@ -83,6 +83,7 @@ def workspace(calls: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for name, value in {
         "open_patients": lambda _: patients,
         "open_model": lambda *_: (None, artefact),
+        "described": lambda _workspace, _patients, artefact: artefact,
         "require_accelerator": lambda: None,
         "export_model": fake("portable"),
         "export_accelerated": fake("accelerated"),

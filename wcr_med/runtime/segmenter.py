@@ -1,7 +1,10 @@
 """A model file as a function from images to lesion masks."""
 
+import contextlib
 import logging
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,8 @@ class Segmenter:
             if metadata.image_statistics is None
             else ImageStatistics.from_dict(metadata.image_statistics, source=source)
         )
+        self._changed = threading.Condition()
+        self._n_running = 0
 
     @classmethod
     def from_file(cls, path: Path | str, *, threads: int = 0) -> "Segmenter":
@@ -76,8 +81,14 @@ class Segmenter:
         self.close()
 
     def close(self) -> None:
-        """Give the network's memory back; calls that still run are finished. May be called again."""
-        self._session = None
+        """Give the network's memory back, once the calls that still run in other threads are finished.
+
+        Calls that begin meanwhile are refused. An iterator of `batches` that was begun can be read to its end, which
+        is not waited for. May be called again.
+        """
+        with self._changed:
+            self._session = None
+            self._changed.wait_for(lambda: self._n_running == 0)
 
     def __call__(
         self, image_SHWC: Array, spacing: tuple[float, float, float] | None = None, *, batch_size: int = 4
@@ -95,12 +106,13 @@ class Segmenter:
             ValueError: the segmenter is closed.
         """
         spacing_mm = checked_spacing(spacing)
-        known = self.survey(image_SHWC)
-        seen = look(image_SHWC, known)
-        warnings = doubts(seen, self._statistics, self.metadata.channels)
-        for warning in warnings:
-            _LOG.warning("the mask may be wrong: %s", warning)
-        probability_SHW = self._probability(image_SHWC, known, batch_size)
+        with self._running() as opened:
+            known = self._survey(image_SHWC)
+            seen = look(image_SHWC, known)
+            warnings = doubts(seen, self._statistics, self.metadata.channels)
+            for warning in warnings:
+                _LOG.warning("the mask may be wrong: %s", warning)
+            probability_SHW = self._probability(opened, image_SHWC, known, batch_size)
         return Result(
             mask=self.binarise(probability_SHW),
             probability=probability_SHW,
@@ -117,6 +129,9 @@ class Segmenter:
             ValueError: the segmenter is closed.
         """
         self._open_session()
+        return self._survey(image_SHWC)
+
+    def _survey(self, image_SHWC: Array) -> Survey:
         needed = self.metadata.in_channels
         if image_SHWC.ndim == 4 and image_SHWC.shape[3] != needed:
             names = self.metadata.channels
@@ -162,16 +177,25 @@ class Segmenter:
         Raises:
             UserError: the network's answer is not finite, or ONNX Runtime cannot run it.
             MemoryError: too little memory.
+            ValueError: the segmenter is closed, when the first batch is asked for.
         """
-        return predict_batches(image_SHWC, known, self._forward, batch_size=batch_size)
+        yield from self._batches(self._open_session(), image_SHWC, known, batch_size=batch_size)
+
+    def _batches(
+        self, opened: onnxruntime.InferenceSession, image_SHWC: Array, known: Survey, *, batch_size: int
+    ) -> Iterator[tuple[slice, Array]]:
+        return predict_batches(image_SHWC, known, partial(self._forward, opened), batch_size=batch_size)
 
     def probability(self, image_SHWC: Array, *, batch_size: int = 16) -> Array:
         """Foreground probability of every voxel, float32 in [0, 1], on the image's own grid. See `__call__`."""
-        return self._probability(image_SHWC, self.survey(image_SHWC), batch_size)
+        with self._running() as opened:
+            return self._probability(opened, image_SHWC, self._survey(image_SHWC), batch_size)
 
-    def _probability(self, image_SHWC: Array, known: Survey, batch_size: int) -> Array:
+    def _probability(
+        self, opened: onnxruntime.InferenceSession, image_SHWC: Array, known: Survey, batch_size: int
+    ) -> Array:
         probability_SHW = np.empty(image_SHWC.shape[:3], dtype=np.float32)
-        for place, batch_SHW in self.batches(image_SHWC, known, batch_size=batch_size):
+        for place, batch_SHW in self._batches(opened, image_SHWC, known, batch_size=batch_size):
             probability_SHW[place] = batch_SHW
         return probability_SHW
 
@@ -183,9 +207,10 @@ class Segmenter:
         """The mask of a probability map at the file's own operating threshold; see `wcr_med.preprocess.binarise`."""
         return binarise(probability, self.metadata.threshold)
 
-    def _forward(self, image_Schw: Array, centre_C: Array, spread_C: Array) -> Array:
+    def _forward(
+        self, opened: onnxruntime.InferenceSession, image_Schw: Array, centre_C: Array, spread_C: Array
+    ) -> Array:
         feed = dict(zip(INPUTS, (image_Schw, centre_C, spread_C), strict=True))
-        opened = self._open_session()
         try:
             probability_S1hw = opened.run([OUTPUTS[1]], feed)[0]
         except ORT_ERRORS as error:
@@ -199,6 +224,19 @@ class Segmenter:
             )
         probability_Shw: Array = probability_S1hw[:, 0]
         return probability_Shw
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[onnxruntime.InferenceSession]:
+        """The session for the length of a call, which `close` waits for."""
+        with self._changed:
+            opened = self._open_session()
+            self._n_running += 1
+        try:
+            yield opened
+        finally:
+            with self._changed:
+                self._n_running -= 1
+                self._changed.notify_all()
 
     def _open_session(self) -> onnxruntime.InferenceSession:
         opened = self._session
