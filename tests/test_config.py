@@ -1,5 +1,6 @@
 """The configuration: complete, strict, frozen, and helpful when it is wrong."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_mistakes_are_named_with_the_remedy(path: Path, assignment: str, message
         ("? [a, b]\n: 1\n", "key ['a', 'b'] is not text in line 1"),
         ("? {a: b}\n: 1\n", "is not text"),
         ("1: 2\n", "key 1 is not text"),
-        ("seed: &a [*a]\n", "holds itself"),
+        ("seed: &a [*a]\n", "an alias (*a) is not taken; write the value out in line 1"),
     ],
 )
 def test_broken_files_are_named(path: Path, text: str, message: str) -> None:
@@ -157,3 +158,33 @@ def test_channels_have_names_in_the_networks_order(path: Path, data: str, names:
 def test_one_pattern_can_be_changed_by_its_name(path: Path) -> None:
     path.write_text(MINIMAL.replace("{root: /data}", "{root: /data, nifti: {channels: {t1: a, flair: b, t1ce: c}}}"))
     assert load_config(path, ["data.nifti.channels.flair=d"]).data.nifti.patterns == ("a", "d", "c")
+
+
+def test_aliases_that_multiply_are_refused_at_once_with_a_short_message(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    path.write_text("\n".join([*lines, "seed: *a8"]) + "\n")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"an alias \(\*a0\) is not taken; write the value out in line 2") as caught:
+        load_config(path)
+    assert time.monotonic() - started < 5
+    assert len(str(caught.value)) < 500
+
+
+def test_a_long_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    for value in ("x" * 100_000, "[" + "7, " * 50_000 + "7]", "{a: {b: {c: {d: " + "y" * 9000 + "}}}}"):
+        path.write_text(f"seed: {value}\n")
+        with pytest.raises(UserError, match=r"run\.yaml: seed: ") as caught:
+            load_config(path)
+        assert len(str(caught.value)) < 1000
+    assert len(str(UserError("long " * 10_000 + "advice"))) < 2100
+    assert str(UserError("long " * 10_000 + "advice")).endswith("advice")
+
+
+def test_deep_nesting_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("seed: " + "[" * 5000 + "]" * 5000 + "\n")
+    with pytest.raises(UserError, match="nested too deeply"):
+        load_config(path)

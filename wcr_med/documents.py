@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from wcr_med.errors import UserError
+from wcr_med.errors import UserError, shown
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
@@ -39,20 +39,34 @@ def check_document(kind: type[_Kind], document: dict[str, Any], *, source: str) 
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error, kind)}") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{source}: a value holds itself by an alias (*name); write the value out") from None
+        raise UserError(f"{source}: values are nested too deeply, or a number is too long; shorten them") from None
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice or is no text."""
+    """YAML 1.1 reads 1e-5 as text; this reads it as a number, and refuses a key that stands twice or is no text.
+
+    Aliases are refused too: a configuration needs none, and a few lines of them can stand for any number of values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            problem = f"an alias (*{shown(alias.anchor)[1:-1]}) is not taken; write the value out"
+            raise yaml.composer.ComposerError(None, None, problem, alias.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is not text", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {shown(key)} is not text", key_node.start_mark
+                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {shown(key)} stands twice", key_node.start_mark
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -71,6 +85,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {_yaml_fault(error)}; mend that line") from None
+    except RecursionError:
+        raise UserError(f"{path}: values are nested too deeply; configs/ holds complete examples") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: holds no fields; configs/ holds complete examples")
     return cast("dict[str, Any]", document)
@@ -90,7 +106,7 @@ def _assign(document: dict[str, Any], assignment: str) -> None:
         raise UserError(f"--set {assignment}: write it as field.subfield=value")
     try:
         value = yaml.load(text, _Loader)  # noqa: S506 - a safe loader with one more number format
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise UserError(f"--set {assignment}: the value is not valid YAML; quote it") from None
     node = document
     for key in keys[:-1]:
@@ -110,7 +126,7 @@ def _explain(error: ValidationError, kind: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{dotted} is missing; set it in the file or with --set {dotted}=VALUE{more}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f", not {first['input']!r}"
+    given = "" if first["type"] == "value_error" else f", not {shown(first['input'])}"
     return f"{dotted}: {message[0].lower()}{message[1:]}{given}{more}"
 
 

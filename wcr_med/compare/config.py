@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wcr_med.config import Config, Count, Fraction, RepairName, Section
 from wcr_med.documents import check_document, read_document
-from wcr_med.errors import UserError
+from wcr_med.errors import UserError, shown
 
 
 class TuneConfig(Section):
@@ -111,7 +111,7 @@ class CompareConfig(Section):
         if isinstance(given, list) and all(isinstance(name, str) for name in given):
             return tuple(given)
         if given is not None and not isinstance(given, tuple):
-            raise UserError(f"methods: {given!r} is neither null, nor a list of names, nor methods by name")
+            raise UserError(f"methods: {shown(given)} is neither null, nor a list of names, nor methods by name")
         return given
 
     @model_validator(mode="after")
@@ -132,7 +132,9 @@ def _own_method(name: str, section: Any) -> MethodConfig | None:
     if section is None or isinstance(section, MethodConfig):
         return section
     if not isinstance(section, dict):
-        raise UserError(f"methods.{name}: {section!r} is not a method; give set and tune, or null for a standard one")
+        raise UserError(
+            f"methods.{name}: {shown(section)} is not a method; give set and tune, or null for a standard one"
+        )
     return check_document(MethodConfig, section, source=f"methods.{name}")
 
 
