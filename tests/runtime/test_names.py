@@ -97,6 +97,19 @@ def test_two_results_of_one_name_are_refused(model_file: Path, tmp_path: Path) -
     assert masks(tmp_path / "out") == set()
 
 
+def test_a_result_in_the_way_fails_that_volume_alone(model_file: Path, tmp_path: Path) -> None:
+    for name in ("p1", "p2", "p3", "volumes.csv"):
+        write_slices(tmp_path / "in" / name, ["s1.png"])
+    (tmp_path / "out" / "p2" / "s1_mask.png").mkdir(parents=True)
+    (tmp_path / "out" / "p3").touch()
+    report = infer(model_file, [tmp_path / "in"], tmp_path / "out", threads=1)
+    assert [volume.name for volume in report.volumes] == ["p1"]
+    said = {failure.name: failure.message for failure in report.failures}
+    assert "a folder has the name of this result" in said["p2"]
+    assert "a file has the name of its folder" in said["p3"]
+    assert "no name for a result; rename the volume" in said["volumes.csv"]
+
+
 def test_slices_that_are_not_there(model_file: Path, tmp_path: Path) -> None:
     """Links to nothing, gaps, and images of another kind beside the slices."""
     for name in ("linked", "gap", "every_second", "beside"):

@@ -122,14 +122,14 @@ class Workplace:
             if ".." in name.parts or name.parts[0] in (_HIDDEN, VOLUMES, FAILURES):
                 raise FileError(target, "bad-name", "no name for a result; rename the volume")
             try:
-                taken = path.is_dir() or target.is_dir()
-                path.lstat()  # refuses long names by itself
-            except FileNotFoundError:
-                continue
+                with contextlib.suppress(FileNotFoundError):
+                    path.lstat()  # refuses long names by itself
             except OSError as error:
                 problem = f"the result cannot have this name ({error.strerror}); shorten the volume's name"
                 raise FileError(target, "bad-name", problem) from None
-            if taken:
+            if any(parent.is_file() for parent in target.parents[: len(name.parts) - 1]):
+                raise FileError(target, "bad-name", "a file has the name of its folder; choose another --out")
+            if target.is_dir():
                 raise FileError(target, "bad-name", "a folder has the name of this result; choose another --out")
 
     def keep(
