@@ -11,6 +11,8 @@ from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.evaluation.pool import at_level, pool_results
 from wcr_med.evaluation.robustness import RobustnessResult, pool_robustness
+from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
+from wcr_med.onnx_file import read_contents
 from wcr_med.provenance import provenance
 from wcr_med.report.clinical.inputs import Deployment, Design, Leak, Network, Partition, ReportInputs
 from wcr_med.report.clinical.write import write_report
@@ -82,7 +84,25 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
         configuration=config.model_dump(mode="json"),
         provenance=provenance(seed=config.seed),
         notes=run_notes(workspace, [one.provenance.get("commit") for one in facts[DENSE]]),
+        commits={
+            "training": _named([one.provenance.get("commit") for one in facts[DENSE]]),
+            "export": _named(_exported_at(parts, pruned_name(config.pruning.sparsity))),
+        },
     )
+
+
+def _exported_at(parts: Sequence[Workspace], name: str) -> list[str | None]:
+    """Commits of the code that wrote the exported files of a network, as the files say."""
+    commits = []
+    for path in [path for part in parts if (path := part.onnx_path(name)).exists()]:
+        text = read_contents(path).metadata.get(METADATA_KEY)
+        commits.append(ModelMetadata.from_json(text, source=str(path)).provenance.get("export", {}).get("commit"))
+    return commits
+
+
+def _named(commits: Sequence[str | None]) -> str | None:
+    """Commits of several folds side by side, each once; `None` where none is known."""
+    return ", ".join(dict.fromkeys(commit for commit in commits if commit)) or None
 
 
 def _design(config: Config) -> Design:

@@ -105,7 +105,8 @@ class MlflowLog:
 
             uri = self._uri or f"sqlite:///{(self._folder / STORE_NAME).absolute()}"
             _require_database(uri)
-            self._client = MlflowClient(tracking_uri=uri)
+            with _logging_as_before():
+                self._client = MlflowClient(tracking_uri=uri)
         return self._client
 
     def _begin(self, client: "MlflowClient", progress: Progress) -> str:
@@ -233,6 +234,18 @@ def _experiment_id(client: "MlflowClient") -> str:
             if (found := client.get_experiment_by_name(name)) is None:
                 raise
     return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """Undo what MLflow's older releases make of the root logger while they create a database."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _require_database(uri: str) -> None:

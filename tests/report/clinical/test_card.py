@@ -74,7 +74,23 @@ def test_what_nobody_stated_reads_not_stated(made_up, analysis):
         assert f".model_details.{name}" in unstated
     assert card.ethical_considerations.funding == NOT_STATED
     assert card.evaluation_data.reference_standard == NOT_STATED
-    assert card.model_details.commit == NOT_STATED
+    assert card.model_details.commits == dict.fromkeys(("training", "export", "report"), NOT_STATED)
+
+
+def test_each_commit_is_named_as_what_it_is(made_up, analysis):
+    inputs = dataclasses.replace(
+        made_up, provenance={"commit": "c0ffee"}, commits={"training": "abc, def", "export": None}
+    )
+    assert model_card(inputs, analysis).model_details.commits == {
+        "training": "abc, def",
+        "export": NOT_STATED,
+        "report": "c0ffee",
+    }
+
+
+def test_false_alarms_are_in_the_card(card, analysis):
+    assert card.quantitative_analyses.detection == analysis.pruned.lesions
+    assert card.to_dict()["quantitative_analyses"]["detection"]["n_false"] == analysis.pruned.lesions.n_false
 
 
 def test_every_field_of_the_configuration_is_in_the_card(made_up, analysis):

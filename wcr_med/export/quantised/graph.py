@@ -51,9 +51,10 @@ def quantise(
         The graph, its kernels int8 initializers that a DequantizeLinear reads. Metadata are those of `dense`.
     """
     with TemporaryDirectory(prefix="wcr-med-") as folder, _quiet():
-        inferred, quantised = Path(folder) / "inferred.onnx", Path(folder) / "quantised.onnx"
+        given, inferred, quantised = (Path(folder) / f"{name}.onnx" for name in ("given", "inferred", "quantised"))
+        onnx.save(dense, given)  # older releases of ONNX Runtime take a file alone where they do not optimise
         # Not ONNX Runtime's optimisations: they tie the graph to the machine they ran on.
-        quant_pre_process(dense, inferred, skip_optimization=True, skip_symbolic_shape=True)
+        quant_pre_process(given, inferred, skip_optimization=True, skip_symbolic_shape=True)
         quantization.quantize_static(
             inferred,
             quantised,

@@ -100,7 +100,11 @@ def _details(inputs: ReportInputs, analysis: Analysis) -> ModelDetails:
         ),
         files=tuple(analysis.deployment.get(analysis.primary, ())),
         software=dict(made.get("versions", {})),
-        commit=_stated(made.get("commit")),
+        commits={
+            "training": _stated(inputs.commits.get("training")),
+            "export": _stated(inputs.commits.get("export")),
+            "report": _stated(made.get("commit")),
+        },
         seed=made.get("seed"),
     )
 
@@ -155,4 +159,5 @@ def _analyses(analysis: Analysis) -> QuantitativeAnalyses:
         ),
         harmed=facts.harm_sentence(analysis),
         lesions=facts.lesions_found(analysis),
+        detection=analysis.pruned.lesions,
     )

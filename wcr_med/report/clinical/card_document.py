@@ -10,11 +10,11 @@ from typing import Any
 
 from wcr_med.evaluation.rows import without_nan
 from wcr_med.metrics.uncertainty import PairedComparison
-from wcr_med.report.analysis.document import Demographics, PairedMetric, PartitionFacts
+from wcr_med.report.analysis.document import Demographics, LesionDetection, PairedMetric, PartitionFacts
 from wcr_med.report.clinical.inputs import Deployment
 from wcr_med.report.document import NOTICE, Score
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NOT_STATED = "not stated"
 
 
@@ -52,7 +52,9 @@ class ModelDetails:
         architecture: (label, value): network, training, regularizer.
         networks: dense first.
         files: of the primary network, as exported and measured.
-        software: versions of packages; `commit` of the code, "not stated" where it is not known.
+        software: versions of packages.
+        commits: of the code: "training", "export" of the primary network's file, and "report"; "not stated" where it
+            is not known. Several folds of different commits stand side by side.
         seed: of the run, `None` where unknown.
     """
 
@@ -65,7 +67,7 @@ class ModelDetails:
     networks: tuple[CardNetwork, ...]
     files: tuple[Deployment, ...]
     software: Mapping[str, str]
-    commit: str
+    commits: Mapping[str, str]
     seed: int | None
 
 
@@ -183,6 +185,7 @@ class QuantitativeAnalyses:
         subgroups: of the primary network.
         harmed: sentence: whether a subgroup lost more than the rest.
         lesions: sentence: how many were found.
+        detection: of the primary network: lesions found, missed and false, with recall and precision.
     """
 
     n_patients: int
@@ -192,6 +195,7 @@ class QuantitativeAnalyses:
     subgroups: tuple[CardSubgroup, ...]
     harmed: str
     lesions: str
+    detection: LesionDetection
 
 
 @dataclass(frozen=True, kw_only=True)

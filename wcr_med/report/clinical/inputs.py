@@ -154,8 +154,9 @@ class ReportInputs:
         settings: of the report.
         evaluation: the definitions' parameters: tolerances, margin, level.
         configuration: the resolved configuration of the run, JSON-ready.
-        provenance: of `wcr_med.provenance.provenance`.
+        provenance: of `wcr_med.provenance.provenance`, of the report.
         notes: sentences that a reader must know.
+        commits: of the code: "training" of the dense network, "export" of the primary one's file; `None` where unknown.
     """
 
     title: str
@@ -178,6 +179,7 @@ class ReportInputs:
     configuration: Mapping[str, Any]
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    commits: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def dense(self) -> Network:

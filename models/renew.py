@@ -1,0 +1,136 @@
+"""Bring the cards of a network that is here already up to the form that `publish` writes now, without its run.
+
+    python -m models.renew lgg-pruned-90 --config configs/lgg_small.yaml --set data.root=kaggle_3m
+
+No figure is made: all come from the network's own .metrics.json, and what that does not hold is listed as missing.
+Patients, recognised by the files that they were scored on, get hashes of their pixels. Who made the network under which
+licence is what the configuration's section `card` states today. The licence, and the names of the channels where the
+file has none, enter the metadata of the ONNX files; weights and graph stay.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from models.publish import MODELS, MUST_STATE, Pixels, describe, page
+from models.store_again import described_again
+from wcr_med.config import CardConfig, Config, DataConfig, load_config
+from wcr_med.data.content import content_hash
+from wcr_med.data.index import index_patients
+from wcr_med.errors import UserError
+from wcr_med.export import licence_of
+from wcr_med.export.writing import write_model
+from wcr_med.files import atomic_path, read_json, write_json, write_text
+from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
+from wcr_med.onnx_file import read_contents
+
+OLDER = "The verdict and the plan behind it: the record does not say when the margin was set."
+UNWEIGHTED = "Distances by area: HD95 of this record counts the pixels of outlines, none weighed by area."
+BOOTSTRAP = "Exact intervals: all intervals of this record, those of rates too, are bootstrap intervals over patients."
+
+
+def with_pixels(rows: Sequence[Mapping[str, Any]], data: DataConfig) -> list[dict[str, Any]]:
+    """The rows of the card's test patients, with hashes of pixels in place of the hash of their files.
+
+    Raises:
+        UserError: a patient with the files of a row is not there.
+    """
+    if all("image_sha256" in row for row in rows):
+        return [dict(row) for row in rows]
+    entries = {content_hash([entry]): entry for entry in index_patients(data)}
+    if missing := [row["number"] for row in rows if row["content_sha256"] not in entries]:
+        raise UserError(f"{data.root}: the files of test patients {missing} are not there; give the copy of the run")
+    return [
+        {
+            "number": row["number"],
+            **dataclasses.asdict(Pixels.of(entries[row["content_sha256"]])),
+            "dice": row["dice"],
+        }
+        for row in rows
+    ]
+
+
+def renewed(
+    card: Mapping[str, Any], metrics: Mapping[str, Any], metadata: ModelMetadata, stated: CardConfig, name: str
+) -> dict[str, Any]:
+    """The card in the form of today, but for hashes and files."""
+    details = dict(card["model_details"])
+    report = details.pop("commit", None) or details["commits"]["report"]
+    details |= {key: getattr(stated, field.split(".")[1]) or "not stated" for key, field in MUST_STATE.items()}
+    details["commits"] = {
+        "training": metadata.provenance["network"]["commit"],
+        "export": metadata.provenance["export"]["commit"],
+        "report": report,
+    }
+    figures = dict(card["quantitative_analyses"])
+    figures["detection"] = next(entry["lesions"] for entry in metrics["networks"] if entry["name"] == name)
+    comparison = next(entry for entry in metrics["comparisons"] if entry["network"] == name)
+    missing = [] if "verdict" in comparison else [OLDER]
+    if metrics["schema_version"] == 1:
+        missing += [UNWEIGHTED, BOOTSTRAP]
+    return {**card, "model_details": details, "quantitative_analyses": figures, "not_in_the_record": missing}
+
+
+def with_facts(path: Path, licence: str, channels: tuple[str, ...] | None) -> onnx.ModelProto:
+    """The model with this licence, and names of channels where it has none; weights and graph as they are."""
+    model = onnx.load(path)
+    entry = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
+    metadata = ModelMetadata.from_json(entry.value, source=str(path))
+    entry.value = dataclasses.replace(metadata, licence=licence, channels=metadata.channels or channels).to_json()
+    return model
+
+
+def renew(stem: str, config: Config, *, folder: Path = MODELS) -> list[Path]:
+    """Write the files anew; see the top of this file.
+
+    Raises:
+        UserError: the card of the configuration is not stated, or patients are missing. Nothing is written then.
+    """
+    stated = config.card
+    path, name = folder / f"{stem}.onnx", stem.removeprefix("lgg-")
+    card_path, metrics_path = (path.with_suffix(f".{part}.json") for part in ("model_card", "metrics"))
+    card, metrics = read_json(card_path), read_json(metrics_path)
+    if unstated := [field for field in MUST_STATE.values() if not getattr(stated, field.split(".")[1])]:
+        raise UserError(f"{unstated[0]}: is not stated in the configuration")
+    text = read_contents(path).metadata.get(METADATA_KEY)
+    metadata = ModelMetadata.from_json(text, source=str(path))
+    rows = with_pixels(card["test_patients"], config.data)
+    whole = {**renewed(card, metrics, metadata, stated, name), "test_patients": rows}
+    sizes = {}
+    for part, file in {"file": path, "standalone": path.with_suffix(".standalone.onnx")}.items():
+        if file.exists():
+            before = file.stat().st_size
+            model = with_facts(file, licence_of(stated), config.channel_names)
+            with atomic_path(file) as temporary:
+                write_model(model, temporary)
+            whole[part] = describe(file, file.name)
+            sizes[before] = whole[part]["size_bytes"]
+    write_json(card_path, described_again(whole, sizes))
+    write_json(metrics_path, described_again(metrics, sizes))
+    write_text(path.with_suffix(".md"), page(stem, name, metadata, whole, metrics))
+    return [card_path, metrics_path, path.with_suffix(".md"), path]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stem", help="lgg-pruned-90")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
+    given = parser.parse_args(arguments)
+    try:
+        written = renew(given.stem, load_config(given.config, given.set))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(str(path) for path in written))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
