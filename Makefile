@@ -1,6 +1,7 @@
 # make demo: install, then the main job on the phantom.   make test: install, then every check.
 PYTHON ?= python3
 VENV ?= .venv
+MINIMUM ?= .venv-minimum
 BIN := $(VENV)/bin
 IMAGE ?= wcr-med
 BASE ?= python:3.12-slim-bookworm
@@ -14,13 +15,14 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 IMAGE_FACTS := --build-arg COMMIT="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
 	--build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)"
 
-.PHONY: demo test test-slow test-lgg lint format install lock docker docker-cuda rehearse-image clean help
+.PHONY: demo test test-slow test-lgg test-minimum lint format install lock docker docker-cuda rehearse-image clean help
 
 help:
 	@echo "make demo       install into $(VENV) and run the main job on a phantom data set (minutes)"
 	@echo "make test       install into $(VENV) and run linters, type checks and tests"
 	@echo "make test-slow  the tests that take minutes or need much memory"
 	@echo "make test-lgg   the tests on real LGG data: make test-lgg WCR_MED_LGG=/path/to/kaggle_3m"
+	@echo "make test-minimum  the fast tests with the lowest versions that pyproject.toml allows, in $(MINIMUM) (several GB)"
 	@echo "make install    install into $(VENV); again after a change of C++ sources, to build the accelerator anew"
 	@echo "make lock       pin what the images install again, in requirements/; UPGRADE=1 takes the newest releases"
 	@echo "make docker     build the training image and the slim runtime image; make docker-cuda: on a CUDA base"
@@ -37,6 +39,11 @@ test-slow: install
 
 test-lgg: install
 	WCR_MED_LGG="$(WCR_MED_LGG)" $(BIN)/python -m pytest -m lgg
+
+test-minimum: install
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(MINIMUM)
+	$(BIN)/uv pip install --quiet --python $(MINIMUM)/bin/python --resolution lowest-direct --editable '.[train,dev]'
+	$(MINIMUM)/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
@@ -77,4 +84,4 @@ rehearse-image:
 	deploy/rehearse_image.sh
 
 clean:
-	rm -rf $(VENV) .cache build runs wcr_med/native/libwcr_med_ops.*
+	rm -rf $(VENV) $(MINIMUM) .cache build runs wcr_med/native/libwcr_med_ops.*
