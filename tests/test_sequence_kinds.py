@@ -18,7 +18,12 @@ from wcr_med.sequence_kinds import CONTRAST, kind_of, kind_of_series
         ("FLAIR post Gd", "FLAIR"),
         ("T2W_TSE", "T2"), ("AX T2", "T2"), ("T2* GRE", "T2*"), ("SWI", "T2*"),
         ("ADC map", "ADC"), ("ep2d_diff", "DWI"),
-        ("3-plane localizer", "other"), ("T1 subtraction", "other"), ("lesion_mask", "other"), ("PD", "PD"),
+        ("3-plane localizer", "other"), ("T1 subtraction", "other"), ("lesion_mask", "other"),
+        ("PD", "PD"),
+        ("T1 pre-op +C", CONTRAST),
+        ("T1 postop", "T1"), ("T1 post-op", "T1"), ("T1 pre/post", "T1"), ("T1 map", "other"),
+        ("T2 mapping", "other"), ("DCE T1", "other"), ("T1 no contrast", "T1"), ("T1 w/o contrast", "T1"),
+        ("T1 post RT +C", CONTRAST), ("precontrast T1", "T1"),
         ("scan", None), ("", None), ("ct1", None), ("channel 2", None), ("image", None),
     ],
 )  # fmt: skip

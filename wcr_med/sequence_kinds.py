@@ -11,8 +11,8 @@ CONTRAST = "T1 with contrast"
 
 _WORDS = (  # the first that matches decides
     ("other", r"locali[sz]|(?<![a-z])loc(?![a-z])|scout|survey|subtract|(?<![a-z])sub(?![a-z]|-|_?[0-9])|"
-              r"(?<![a-z])mip(?![a-z])|"
-              r"field.?map|calib|perfusion|angio|(?<![a-z])(mra|tof|mrv)(?![a-z])|screen|segment|lesion|mask"),
+              r"(?<![a-z])mip(?![a-z])|t[12]\*?.{0,3}map|(?<![a-z])(dce|dsc|r?cb[vf]|mtt|ktrans)(?![a-z])|dynamic|"
+              r"field.?map|calib|perf|angio|(?<![a-z])(mra|tof|mrv)(?![a-z])|screen|segment|lesion|mask"),
     ("ADC", r"(?<![a-z])e?adc(?![a-z])"),
     ("DWI", r"dwi|diffusion|ep2d.?diff|(?<![a-z])trace(?![a-z])|(?<![a-z])dti(?![a-z])"),
     ("T2*", r"t2.?star|t2\*|(?<![a-z])swi(?![a-z])|(?<![a-z])hemo(?![a-z])"),
@@ -24,10 +24,14 @@ _WORDS = (  # the first that matches decides
     ("PET", r"(?<![a-z])pet(?![a-z])"),
     ("CT", r"(?<![a-z])ct(?![a-z0-9])"),
 )  # fmt: skip
-_BEFORE = re.compile(r"(?<![a-z])pre(?![a-z])|non.?con|without|(?<![a-z])w/?o(?![a-z])|ohne|nativ|unenh|no.?contrast")
+_OPERATION = r"[-_ ]?(op|surg|rad|rt|treat|chemo|therap)"  # before or after that, not contrast agent
+_BEFORE = re.compile(
+    rf"((?<![a-z])pre(?![a-z]|{_OPERATION})|(?<![a-z])pre(?=contrast|gad)|(?<![a-z])non(?![a-z])|without|(?<![a-z])w/?o(?![a-z])|ohne|"
+    r"(?<![a-z])no(?![a-z])|nativ|unenh)[-_ ]*(contrast[a-z]*|kontrast[a-z]*|gad[a-z]*|gd|km|ce|enh[a-z]*)?"
+)
 _AFTER = re.compile(
-    r"post|(?<![a-z])gad|(?<![a-z])gd(?![a-z])|t1.?w?.?(gd|ce?|km)(?![a-z])|\+ ?c(?![a-z])|(?<![a-z])c\+|"
-    r"(?<![a-z])(ce|km|kontrast|contrast|contraste|enh|enhanced)(?![a-z])"
+    rf"post(?!{_OPERATION})|(?<![a-z])gad|(?<![a-z])gd(?![a-z])|t1.?w?.?(gd|ce?|km)(?![a-z])|\+ ?c(?![a-z])|"
+    r"(?<![a-z])c\+|(?<![a-z])(ce|km|kontrast|contrast|contraste|enh|enhanced)(?![a-z])"
 )
 _NO_AGENT = {"", "no", "none", "n", "nein", "0", "na", "n/a", "without", "no contrast"}
 
@@ -46,11 +50,10 @@ def kind_of(text: str) -> str | None:
 
 
 def contrast_said(text: str) -> bool | None:
-    """Whether the words say that the image was taken after contrast agent, or before; `None`: they do not say."""
+    """Whether the words say that the image was taken after contrast agent, or before; `None`: neither or both."""
     words = text.casefold()
-    if _BEFORE.search(words):
-        return False
-    return True if _AFTER.search(words) else None
+    before, after = _BEFORE.search(words) is not None, _AFTER.search(_BEFORE.sub(" ", words)) is not None
+    return None if before == after else after
 
 
 def kind_of_series(

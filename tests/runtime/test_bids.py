@@ -95,6 +95,13 @@ def test_three_sequences_of_other_habits(tmp_path: Path, names: tuple[str, ...])
     assert taken == names
 
 
+def test_words_that_all_files_share_say_nothing(tmp_path: Path) -> None:
+    files = ("FLAIR_study_post_T1.nii.gz", "FLAIR_study_post_FLAIR2D.nii.gz", "FLAIR_study_post_T1_gd.nii.gz")
+    folder = touch(tmp_path / "p", *files)
+    ((_, taken, _),) = shown(find(folder, names=NAMES, files=None))
+    assert taken == files
+
+
 def test_a_sequence_twice_is_asked_for(tmp_path: Path) -> None:
     folder = touch(tmp_path / "p", *THREE, "sub-1_run-2_FLAIR.nii.gz")
     (failure,) = find(folder, names=NAMES, files=None).failures

@@ -14,6 +14,7 @@ from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation import EvaluationResult
 from wcr_med.models import sparsity
+from wcr_med.plausibility import ImageStatistics
 from wcr_med.runtime import Segmenter
 from wcr_med.runtime.info import describe
 from wcr_med.stages.evaluate import evaluate_stage
@@ -238,7 +239,12 @@ def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_p
 def test_the_network_keeps_the_names_it_was_trained_with(finished: Workspace, tmp_path: Path) -> None:
     _, artefact = open_model(finished, DENSE)
     assert artefact.channels == ("pre-contrast", "FLAIR", "post-contrast")
-    assert describe(finished.onnx_path("pruned-90")).metadata.channels == artefact.channels
+    metadata = describe(finished.onnx_path("pruned-90")).metadata
+    assert metadata.channels == artefact.channels
+    assert metadata.image_statistics == artefact.image_statistics
+    statistics = ImageStatistics.from_dict(artefact.image_statistics, source="dense")
+    assert statistics.n_images == len(artefact.trained_on)
+    assert statistics.below_zero == (0.0, 0.0, 0.0)
     renamed = copied(finished, tmp_path / "renamed", "data.channels=[T1, FLAIR, T1c]")
     train_stage(renamed)  # names decide no weight: the network is kept, with its own
     assert open_model(renamed, DENSE)[1].channels == artefact.channels

@@ -94,7 +94,8 @@ class Wanted:
         kind = kind_of(name)
         if kind is None:
             return [path for path in files if has_word(_stem(path), name)]
-        return [path for path in files if kind_of(_words(path)) == kind]
+        shared = _shared(files)
+        return [path for path in files if kind_of(_words(path, shared)) == kind]
 
     def _selector(self, place: int) -> str | None:
         if self.channels is None or len(self.channels.selectors) != len(self.patterns):
@@ -124,9 +125,17 @@ def wanted_files(channel_files: Sequence[str] | None, channels: Channels | None)
     return Wanted(patterns=patterns, declared=declared, channels=channels)
 
 
-def _words(path: Path) -> str:
-    """What the name may say of the sequence: without the subject, session and run of BIDS, which can be any word."""
-    return re.sub(r"(^|_)(sub|ses|run)-[^_]*", "", _stem(path))
+def _words(path: Path, shared: frozenset[str] = frozenset()) -> str:
+    """What the name may say of the sequence: without subject, session and run of BIDS, and what all files share."""
+    words = re.split(r"([_. -])", re.sub(r"(^|_)(sub|ses|run)-[^_]*", "", _stem(path)))
+    return "".join(word for word in words if word not in shared)
+
+
+def _shared(files: Sequence[Path]) -> frozenset[str]:
+    """Words in the names of all files: a patient's or a study's, which may look like those of a sequence."""
+    if len(files) < 2:
+        return frozenset()
+    return frozenset.intersection(*(frozenset(re.findall(r"[^_. -]+", _stem(path))) for path in files))
 
 
 def _stem(path: Path) -> str:

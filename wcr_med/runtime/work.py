@@ -3,10 +3,8 @@
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from wcr_med.channel_names import numbered
 from wcr_med.errors import UserError
@@ -22,7 +20,6 @@ from wcr_med.volumes import FileError, Volume
 
 _LOG = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
 Outcome = SegmentedVolume | Failure
 
 _LARGEST_STRETCH = 2.0  # of the sides of a pixel within an axial slice

@@ -9,6 +9,7 @@ from wcr_med.channel_names import listed, same_order
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
 from wcr_med.evaluation import Predictor, torch_predictor
+from wcr_med.stages.channels import require_same_channels
 from wcr_med.stages.workspace import DENSE, Workspace
 from wcr_med.training.processor import choose_processor
 
@@ -35,6 +36,7 @@ def open_model(workspace: Workspace, name: str) -> tuple[nn.Module, ModelArtefac
         UserError: it is not there or not readable, or it is not the network that the configuration describes.
     """
     path = require_model(workspace, name)
+    require_same_channels(workspace)
     model, artefact = load_model(path)
     expected = workspace.config.model.model_dump(mode="json")
     differing = [field for field in expected if artefact.model_config.get(field) != expected[field]]

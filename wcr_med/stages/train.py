@@ -9,6 +9,7 @@ from wcr_med.evaluation.plan import StudyPlan
 from wcr_med.models import build_model
 from wcr_med.provenance import provenance
 from wcr_med.regularizers import build_regularizer, resolved
+from wcr_med.stages.channels import note_channels
 from wcr_med.stages.image_statistics import described
 from wcr_med.stages.inputs import Patients, open_cache, open_patients
 from wcr_med.stages.plan import begin_plan
@@ -41,6 +42,7 @@ def _train_stage(workspace: Workspace, group: Group) -> None:
     with group.main_first():
         patients = open_patients(workspace, save=group.is_main)
         if group.is_main:
+            note_channels(workspace)
             plan = begin_plan(workspace, [workspace], [patients.split.hash])
         else:  # the main process has written it
             plan = StudyPlan.load(workspace.out)
