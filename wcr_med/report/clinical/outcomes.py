@@ -41,13 +41,12 @@ class CostRow:
 
 def cost_rows(cost: Sequence[CostFigure], worst: WorstDisturbance | None) -> tuple[CostRow, ...]:
     """Every figure dense beside pruned, the worst disturbance last; without one that it was not measured."""
-    # A network with a Dice has a distance, unless distances were not asked for, or are those of another definition.
-    scored = any(figure.name == "dice_patient" and math.isfinite(figure.pruned) for figure in cost)
+    dice = next((figure for figure in cost if figure.name == "dice_patient"), None)
     rows = [
         CostRow(
             label=_cost_label(figure),
-            dense=_cost_value(figure, figure.dense, scored=scored),
-            pruned=_cost_value(figure, figure.pruned, scored=scored),
+            dense=_cost_value(figure, figure.dense, dice=dice.dense if dice else math.nan),
+            pruned=_cost_value(figure, figure.pruned, dice=dice.pruned if dice else math.nan),
         )
         for figure in cost
     ]
@@ -129,8 +128,9 @@ def _cost_label(figure: CostFigure) -> str:
     return label if figure.of is None else f"{label}, of {figure.of:,}"
 
 
-def _cost_value(figure: CostFigure, value: float, *, scored: bool) -> str:
-    if math.isnan(value) and figure.name == "hd95_px" and scored:
+def _cost_value(figure: CostFigure, value: float, *, dice: float) -> str:
+    # A network with a Dice has a distance, unless distances were not asked for, or are those of another definition.
+    if math.isnan(value) and figure.name == "hd95_px" and math.isfinite(dice):
         return "not measured"
     text = number(value, _DIGITS.get(figure.name, 0))
     return f"{text}\u00a0{figure.unit}" if figure.unit and math.isfinite(value) else text
