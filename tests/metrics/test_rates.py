@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.rates import simulate
 from wcr_med.metrics.averages import average_terms, averages
 from wcr_med.metrics.counts import Counts, Tally
 from wcr_med.metrics.rates import METHOD, effective_trials, rate_interval
@@ -79,3 +80,10 @@ def test_the_share_of_slices_with_an_alarm_has_the_exact_interval():
     assert alarm.interval.method == METHOD
     assert alarm.interval.high > 0.3
     assert found["dice_patient"].interval.method == "BCa"
+
+
+def test_the_benchmark_simulates_both_intervals():
+    held = np.mean(list(simulate((14, 15, 0.3, 0.1), trials=20)), axis=0)
+    assert held.shape == (6,)
+    assert held[0] >= 0.8
+    assert 0 < held[2] < 1
