@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -81,6 +83,29 @@ def test_two_workers_share_a_study(comparison: Build, database: dict[str, str], 
     with pytest.raises(UserError, match=r"was begun with study\.sparsities"):
         other = comparison(storage=URL, name="shared", sparsities=[0.5, 0.8])
         Study(other, chosen_methods(other), tmp_path)
+
+
+def test_many_workers_may_be_the_first(
+    comparison: Build, database: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import psycopg
+
+    config = comparison(storage=URL)
+    for number in range(2):
+        with psycopg.connect(autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE first{number}".encode())
+        monkeypatch.setenv("PGDATABASE", f"first{number}")
+        together = threading.Barrier(4, timeout=60)
+
+        def open_it(barrier: threading.Barrier) -> Study:
+            barrier.wait()
+            return Study(config, chosen_methods(config), tmp_path)
+
+        with ThreadPoolExecutor(4) as pool:
+            studies = list(pool.map(open_it, [together] * 4))
+        assert sum(study.work(lambda _cell: 0.5) for study in studies) == 8
+        assert len(optuna.get_all_study_names(URL)) == 1
+        monkeypatch.setenv("PGDATABASE", database["PGDATABASE"])
 
 
 def test_a_database_that_is_not_there_is_one_line(
