@@ -48,17 +48,19 @@ def test_a_success_replaces_the_file_and_keeps_the_suffix_for_writers(tmp_path: 
     assert names(target.parent) == ["a.nii.gz"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_folder_is_whole_or_absent_and_never_replaces_another(tmp_path: Path) -> None:
     target = tmp_path / "set"
-    for text in ("one", "two"):
-        with atomic_folder(target) as temporary:
-            (temporary / text).write_text(text)
-    assert names(target) == ["two"]
+    target.mkdir()  # an empty one may be there
     with pytest.raises(ZeroDivisionError), atomic_folder(target) as temporary:
-        (temporary / "three").touch()
+        (temporary / "none").touch()
         raise ZeroDivisionError
+    assert names(target) == []
+    with atomic_folder(target) as temporary:
+        (temporary / "one").write_text("one")
+    with pytest.raises(UserError, match="was made by another process meanwhile"), atomic_folder(target) as temporary:
+        (temporary / "two").write_text("two")
     assert names(tmp_path) == ["set"]
-    assert names(target) == ["two"]
+    assert names(target) == ["one"]
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside the target; on success it replaces the target, on failure it is removed.
+    """Yield a temporary folder beside the target; on success it becomes the target, on failure it is removed.
+
+    Args:
+        target: absent, or an empty folder. One that another process has filled meanwhile stays as it is.
 
     Raises:
-        UserError: the parent folder cannot be written, or the disk is full.
+        UserError: the target is no empty folder by then, the parent folder cannot be written, or the disk is full.
     """
     with explain_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +73,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         try:
             yield temporary
             _copy_default_mode(temporary, folder=True)
-            if target.exists():
-                shutil.rmtree(target)
-            temporary.replace(target)
+            try:
+                temporary.replace(target)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise UserError(f"{target}: was made by another process meanwhile; it was left as it is") from None
+                raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

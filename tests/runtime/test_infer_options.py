@@ -184,7 +184,7 @@ def test_another_model_file_is_done_again(model_file: Path, tmp_path: Path) -> N
     assert infer(Path(moved), [tmp_path / "p"], tmp_path / "out", threads=1, resume=True).volumes[0].resumed
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut", "record"])
+@pytest.mark.parametrize("damage", ["lost", "cut", "flipped", "record"])
 def test_damaged_results_are_done_again(model_file: Path, tmp_path: Path, damage: str) -> None:
     write_slices(tmp_path / "p", ["s1.png", "s2.png"])
     report = infer(model_file, [tmp_path / "p"], tmp_path / "out", threads=1)
@@ -194,6 +194,8 @@ def test_damaged_results_are_done_again(model_file: Path, tmp_path: Path, damage
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:20])
+    elif damage == "flipped":
+        path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
     else:
         (record,) = (tmp_path / "out" / ".wcr-med" / "done").iterdir()
         record.write_text("{")

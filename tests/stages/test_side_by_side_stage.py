@@ -128,3 +128,12 @@ def test_another_schema_is_refused(make_folder, tmp_path):
     write_json(path, json.loads(path.read_text()) | {"schema_version": 1})
     with pytest.raises(UserError, match="schema version 1, expected 3"):
         side_by_side_stage(a, b, tmp_path / "out")
+
+
+def test_the_folder_of_another_run_or_comparison_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / "config.yaml").touch()
+    with pytest.raises(UserError, match="holds a run or a comparison; name another folder"):
+        side_by_side_stage(tmp_path / "a", tmp_path / "b", out)
+    assert [path.name for path in out.iterdir()] == ["config.yaml"]

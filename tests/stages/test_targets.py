@@ -208,9 +208,11 @@ def test_a_number_makes_its_network_anew(finished: Workspace, tmp_path: Path) ->
     workspace = copied(finished, tmp_path / "run", "pruning.sparsity=0.6")
     prune_stage(workspace)
     target_stage(workspace, Bounds(max_dice_drop=0.7))
+    searched = workspace.model_path("pruned-60").read_bytes()
     assert load_model(workspace.model_path("pruned-60"))[1].history[-1]["step"] == "search_target"
     prune_stage(workspace)
     assert load_model(workspace.model_path("pruned-60"))[1].history[-1]["step"] == "choose_threshold"
+    assert workspace.model_path("pruned-60-searched").read_bytes() == searched  # and the searched one is not lost
 
 
 def test_a_floor_shortens_the_grid(finished: Workspace) -> None:

@@ -70,10 +70,14 @@ class Source:
         return read_nifti(self.files, None, patient_id=self.name, scratch=scratch)
 
     def state(self) -> list[list[str | int]] | None:
-        """Path, bytes and time of change of every file read, to tell whether one changed; `None`: one is missing."""
+        """Path, bytes and both times of change of every file read, to tell whether one changed; `None`: one is missing.
+
+        Whoever replaces a file may keep the first time, and not the second.
+        """
         try:
             files = self.files or tuple(sorted(self.folder.iterdir()))
-            return [[str(path.absolute()), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+            states = [(path, path.stat()) for path in files]
+            return [[str(path.absolute()), one.st_size, one.st_mtime_ns, one.st_ctime_ns] for path, one in states]
         except OSError:
             return None
 

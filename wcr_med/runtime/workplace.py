@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from wcr_med.errors import UserError
-from wcr_med.files import explain_os_errors, write_json
+from wcr_med.files import explain_os_errors, read_json, sha256_of_file, write_json
 from wcr_med.runtime.report import FAILURES, VOLUMES, SegmentedVolume
 from wcr_med.runtime.sources import Source
 from wcr_med.volumes import FileError
@@ -73,10 +73,10 @@ class Workplace:
     def find(self, source: Source) -> SegmentedVolume | None:
         """A volume that is done: from the same images, with the same signature, and none of its files changed."""
         try:
-            record = json.loads(self._record(source).read_text(encoding="utf-8"))
+            record = read_json(self._record(source))
             if record["signature"] != self.signature or record["inputs"] != source.state():
                 return None
-            if any((self.out / name).stat().st_size != size for name, size in record["files"].items()):
+            if any(_changed(self.out / name, found) for name, found in record["files"].items()):
                 return None
             values = record["volume"]
             names = values.pop("mask_files")
@@ -84,7 +84,7 @@ class Workplace:
                 return None
             masks = tuple(self.out / name for name in names)
             return SegmentedVolume(**{**values, "mask_files": masks, "resumed": True})
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # no record, or a damaged one: it is done again
 
     def forget(self, source: Source) -> None:
@@ -151,15 +151,15 @@ class Workplace:
             if not path.is_file():
                 name = path.relative_to(stage)
                 raise FileError(self.out / name, "missing-file", "was not written; give the volume again, alone")
-        sizes = {path.relative_to(stage).as_posix(): path.stat().st_size for path in sorted(files)}
-        for place in sizes:
+        digests = {path.relative_to(stage).as_posix(): sha256_of_file(path) for path in sorted(files)}
+        for place in digests:
             target = self.out / place
             with explain_os_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (stage / place).replace(target)
         masks = [path.relative_to(stage).as_posix() for path in volume.mask_files]
         values = {**dataclasses.asdict(volume), "mask_files": masks}
-        document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": sizes}
+        document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": digests}
         write_json(self._record(source), document)
         return dataclasses.replace(volume, mask_files=tuple(self.out / name for name in masks))
 
@@ -170,6 +170,11 @@ class Workplace:
     def _record(self, source: Source) -> Path:
         digest = hashlib.sha256(source.name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         return self.out / _HIDDEN / "done" / f"{digest}.json"
+
+
+def _changed(path: Path, found: object) -> bool:
+    """Whether a result is another one than its record says: its SHA-256, or of an older version its size."""
+    return (path.stat().st_size if isinstance(found, int) else sha256_of_file(path)) != found
 
 
 def _take(lock: TextIO, out: Path) -> None:

@@ -1,13 +1,14 @@
 """Prune the dense network once."""
 
 import copy
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from wcr_med.artefacts import ModelArtefact, save_model
+from wcr_med.artefacts import ModelArtefact, load_model, save_model
 from wcr_med.config import PruningConfig
 from wcr_med.data.cache import SliceCache
 from wcr_med.errors import UserError
@@ -31,6 +32,8 @@ from wcr_med.stages.plan import hold_plan
 from wcr_med.stages.threshold import with_threshold
 from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 from wcr_med.training import deciding_fields, processor_settings
+
+log = logging.getLogger(__name__)
 
 
 def check_pruning(config: PruningConfig) -> None:
@@ -181,8 +184,23 @@ def _prune(workspace: Workspace, patients: Patients, target: Path) -> None:
         record = finetune_(model, mask, cache, rows, workspace.config, epochs=config.finetune_epochs)
         artefact = artefact.with_step("finetune", **record)
     artefact = with_threshold(workspace, patients, model, artefact)
+    _keep_searched(target)
     mask.save(_mask_path(target))
     save_model(target, model, artefact)
+
+
+def _keep_searched(target: Path) -> None:
+    """Give a network that a search for targets left under this name another one: no configuration makes it again."""
+    try:
+        history = load_model(target)[1].history if target.exists() else ()
+    except UserError:
+        return  # damaged
+    if any(step["step"] == "search_target" for step in history):
+        aside = target.with_name(f"{target.stem}-searched.safetensors")
+        for suffix in (".mask.safetensors", ".mask.json", ".safetensors"):
+            if target.with_suffix(suffix).exists():
+                target.with_suffix(suffix).replace(aside.with_suffix(suffix))
+        log.info("%s: was searched for targets, and is now called %s", target, aside.stem)
 
 
 def _mask_path(model_path: Path) -> Path:

@@ -39,13 +39,18 @@ def side_by_side_stage(run_a: Path, run_b: Path, out: Path, *, model: str | None
     for run in (run_a, run_b):
         if out.resolve() == run.resolve():
             raise UserError(f"--out {out}: is one of the runs; name another folder")
+    if (out / "config.yaml").exists():
+        raise UserError(
+            f"--out {out}: holds a run or a comparison, whose tables would be replaced; name another folder"
+        )
     names = _names(run_a, run_b)
     with holding(run_a, shared=True), holding(run_b, shared=True):
         comparison = compare_runs(
             _load(run_a, model, name=names[0]),
             _load(run_b, model, name=names[1]),
         )
-    page = write_side_by_side(comparison, out)
+    with holding(out):
+        page = write_side_by_side(comparison, out)
     return _line(comparison, page)
 
 
