@@ -1,3 +1,4 @@
+import dataclasses
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -92,15 +93,32 @@ def test_the_slice_with_the_largest_lesion_is_shown(tmp_path, monkeypatch, make_
     np.testing.assert_array_equal(drawn[0][2], reference_SHW[2])
 
 
-@pytest.mark.parametrize(("channels", "shown"), [(3, 1), (1, 0), (4, 0)])
-def test_flair_is_the_background_of_three_channels(tmp_path, monkeypatch, make_square, channels, shown):
+@pytest.mark.parametrize(
+    ("sequences", "shown"),
+    [(("pre-contrast", "FLAIR", "post-contrast"), 1), (("t1", "t2", "flair"), 2), (("t1", "t2"), 0), (("t1",), 0)],
+)
+def test_the_sequence_named_flair_is_the_background(tmp_path, monkeypatch, make_square, sequences, shown):
     images = []
     imshow = Axes.imshow
     monkeypatch.setattr(Axes, "imshow", lambda self, image, **a: images.append(image) or imshow(self, image, **a))
-    drawn = case("Best", make_square(4, 10), make_square(4, 10), channels=channels, aspect=2.0)
+    drawn = case("Best", make_square(4, 10), make_square(4, 10), channels=len(sequences), aspect=2.0)
+    drawn = dataclasses.replace(drawn, sequences=sequences)
     draw_patients([drawn], tmp_path / "patients")
     assert len(images) == 2  # bare, and under the outlines
     np.testing.assert_array_equal(images[0], drawn.image_SHWC[1, :, :, shown])
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_sides_scale_and_notice_are_drawn(tmp_path, monkeypatch, make_square, known):
+    written = []
+    text = Axes.text
+    monkeypatch.setattr(Axes, "text", lambda self, x, y, s, *g, **a: written.append(s) or text(self, x, y, s, *g, **a))
+    patient = case("Best", make_square(4, 10), make_square(4, 10))
+    patient = dataclasses.replace(patient, sides_known=known, column_mm=0.5 if known else None)
+    draw_patients([patient], tmp_path / "patients")
+    assert set(written) >= ({"R", "L"} if known else {"sides unknown"})
+    assert "research use only" in written
+    assert any(words.endswith(" mm" if known else " px") for words in written)
 
 
 def test_every_outline_is_in_view(tmp_path, monkeypatch, make_square):

@@ -17,12 +17,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from wcr_med.channel_names import numbered
 from wcr_med.data.index import PatientEntry, load_volume
 from wcr_med.errors import UserError
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.evaluation.stored import load_mask
 from wcr_med.files import atomic_path
 from wcr_med.metrics.counts import count
+from wcr_med.pictures import background_channel
+from wcr_med.pictures.marks import NOTICE, SIDES_UNKNOWN, scale_bar
 from wcr_med.pruning import repair_in_words
 from wcr_med.report.document import LadderRow, Score
 
@@ -30,7 +33,6 @@ Array = npt.NDArray[Any]
 
 BLUE, VERMILLION, ORANGE, SKY, GREY = "#0072B2", "#D55E00", "#E69F00", "#56B4E9", "#555555"
 _AIR = 0.1  # of the brightest pixel; air and its noise lie below
-_FLAIR = 1  # of the channels pre-contrast, FLAIR, post-contrast
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -49,7 +51,10 @@ class PatientCase:
         patient_id: stands in the caption with `dice`.
         image_SHWC: raw intensities.
         reference_SHW: 0/1; `prediction_SHW` likewise.
+        sequences: names of the channels; empty where they have none.
+        sides_known: the patient's right is on the left of the slices.
         pixel_aspect: height of a pixel over its width.
+        column_mm: width of a pixel; `None` if unknown.
     """
 
     label: str
@@ -58,7 +63,20 @@ class PatientCase:
     image_SHWC: Array
     reference_SHW: Array
     prediction_SHW: Array
+    sequences: tuple[str, ...] = ()
+    sides_known: bool = False
     pixel_aspect: float = 1.0
+    column_mm: float | None = None
+
+    @property
+    def channel(self) -> int:
+        """Which channel is drawn, from 0."""
+        return background_channel(self.sequences)
+
+    @property
+    def sequence(self) -> str:
+        """Its name."""
+        return numbered(self.sequences, self.image_SHWC.shape[3])[self.channel]
 
 
 def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
@@ -84,8 +102,8 @@ def draw_sparsity(ladder: Sequence[LadderRow], stem: Path) -> tuple[Path, Path]:
 def draw_patients(cases: Sequence[PatientCase], stem: Path) -> tuple[Path, Path]:
     """Draw each patient's slice of largest lesion, bare and with outlines, as `stem`.svg and `stem`.png.
 
-    The background is FLAIR (channel 1) of a three-channel image, otherwise the first channel. The reference is a solid
-    outline, the prediction a dashed one. Without cases the figure says that there is nothing to draw.
+    The background is the sequence named FLAIR, otherwise the first channel. The reference is a solid outline, the
+    prediction a dashed one. Without cases the figure says that there is nothing to draw.
     """
     with mpl.rc_context(STYLE):
         if not cases:
@@ -149,7 +167,10 @@ def load_cases(result: EvaluationResult, entries: Sequence[PatientEntry], predic
                 image_SHWC=volume.image_SHWC,
                 reference_SHW=volume.mask_SHW,
                 prediction_SHW=load_mask(predictions, patient_id),
+                sequences=by_id[patient_id].channel_names(volume.image_SHWC.shape[3]),
+                sides_known=volume.nifti is not None,
                 pixel_aspect=volume.spacing_mm[1] / volume.spacing_mm[2] if volume.spacing_mm else 1.0,
+                column_mm=volume.spacing_mm[2] if volume.spacing_mm else None,
             )
         )
     return tuple(cases)
@@ -208,10 +229,27 @@ def _patient_panels(top: Axes, bottom: Axes, case: PatientCase) -> None:
         axes.spines[:].set_visible(False)
     top.set_title(f"{case.label}: Dice {case.dice:.3f}\n{case.patient_id}", fontsize=11)
     bottom.set_title(
-        f"slice {index + 1} of {len(case.image_SHWC)}, Dice of this slice {_slice_dice(*masks)}", fontsize=9
+        f"{case.sequence}, slice {index + 1} of {len(case.image_SHWC)}\nDice of this slice {_slice_dice(*masks)}",
+        fontsize=9,
     )
+    _marks(top, case, columns, rows)
     _outline(bottom, masks[0], colour=SKY, width=2.2, style="solid")
     _outline(bottom, masks[1], colour=ORANGE, width=1.8, style=(0, (3, 1.5)))
+
+
+def _marks(axes: Axes, case: PatientCase, columns: tuple[float, float], rows: tuple[float, float]) -> None:
+    """Sides, scale and notice, as in every picture of a slice (`wcr_med.pictures`)."""
+    if case.sides_known:
+        axes.text(0.02, 0.5, "R", transform=axes.transAxes, color="white", va="center")
+        axes.text(0.98, 0.5, "L", transform=axes.transAxes, color="white", va="center", ha="right")
+    else:
+        axes.text(0.98, 0.98, SIDES_UNKNOWN, transform=axes.transAxes, color="white", va="top", ha="right", fontsize=7)
+    axes.text(0.98, 0.02, NOTICE, transform=axes.transAxes, color="white", ha="right", fontsize=7)
+    width, height = columns[1] - columns[0], rows[1] - rows[0]
+    length, words = scale_bar(width, case.column_mm)
+    left, bottom = columns[0] + 0.03 * width, rows[1] - 0.03 * height
+    axes.plot([left, left + length], [bottom, bottom], color="white", linewidth=1.5)
+    axes.text(left + length + 0.02 * width, bottom, words, color="white", va="center", fontsize=7)
 
 
 def _slice_to_show(case: PatientCase) -> int:
@@ -222,8 +260,7 @@ def _slice_to_show(case: PatientCase) -> int:
 
 
 def _background(case: PatientCase, index: int) -> tuple[Array, tuple[float, float]]:
-    channel = _FLAIR if case.image_SHWC.shape[3] == 3 else 0
-    image_HW = case.image_SHWC[index, :, :, channel].astype(np.float32)
+    image_HW = case.image_SHWC[index, :, :, case.channel].astype(np.float32)
     bright = image_HW[image_HW > _AIR * image_HW.max()]
     # Fat of the scalp may be twice as bright as any lesion; it alone is left to saturate.
     window = (0.0, float(np.percentile(bright, 98))) if bright.size else (0.0, 1.0)
