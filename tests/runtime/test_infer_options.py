@@ -123,6 +123,8 @@ def test_sequences_of_files_without_names(model_file: Path) -> None:
     metadata = dataclasses.replace(Segmenter.from_file(model_file).metadata, channels=None, channel_files=None)
     assert sequence_names(metadata, "kaggle_3m") == ("pre-contrast", "FLAIR", "post-contrast")
     assert sequence_names(metadata, "nifti") == ("channel 1", "channel 2", "channel 3")
+    series = ("series 4 T1", "series 2 FLAIR", "series 3 T1 GD")
+    assert sequence_names(metadata, "dicom", series) == series
     patterns = dataclasses.replace(metadata, channel_files=("*_t1.nii.gz", "*_t2.nii.gz", "*_flair.nii.gz"))
     assert sequence_names(patterns, "nifti") == ("t1", "t2", "flair")
     named = dataclasses.replace(patterns, channels=("A", "B", "C"))

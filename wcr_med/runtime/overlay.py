@@ -19,15 +19,16 @@ Array = npt.NDArray[Any]
 _LEGEND = (("network", "outline by the network"),)
 
 
-def sequence_names(metadata: ModelMetadata, kind: str) -> tuple[str, ...]:
+def sequence_names(metadata: ModelMetadata, kind: str, origins: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of a volume's channels, in the network's order.
 
-    Those of the model file; of a file that names none, those of the layout or of its file patterns; else "channel 1"
-    and so on.
+    Those of the model file; of a file that names none, those of the layout, of its file patterns, or of the series or
+    files that the channels were read from; else "channel 1" and so on.
 
     Args:
         metadata: of the model file.
         kind: of the source: "kaggle_3m", "images", "nifti" or "dicom".
+        origins: what each channel was read from; empty where it does not matter.
     """
     names: Sequence[str] | None = metadata.channels
     if names is None and kind == "kaggle_3m":
@@ -37,6 +38,8 @@ def sequence_names(metadata: ModelMetadata, kind: str) -> tuple[str, ...]:
             names = tuple(names_of_patterns(metadata.channel_files))
         except ValueError:
             names = None
+    if names is None:
+        names = origins
     return numbered(names, metadata.in_channels)
 
 

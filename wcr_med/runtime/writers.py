@@ -70,7 +70,7 @@ def open_writers(
     if options.overlays:
         width = len(volume.names[-1]) if volume.nifti is not None else 0
         pictures = [_named(target, "_overlays") / f"{name.zfill(width)}.png" for name in volume.names]
-        sequences = sequence_names(metadata, source.kind)
+        sequences = sequence_names(metadata, source.kind, volume.origins)
         writers.append(Overlays(pictures, volume, sequences, volume.spacing_mm or options.spacing_mm))
     return writers
 
