@@ -100,6 +100,10 @@ def infer(
             with explain_os_errors(out):  # those of an earlier call say nothing of this one
                 for name in (VOLUMES, FAILURES):
                     (out / name).unlink(missing_ok=True)
+            names = {source.name for source in found.sources}
+            for failure in found.failures:
+                if failure.name not in names:
+                    workplace.forget(failure.name)
             done = _segment(segmenter, found.sources, job, progress=progress)
             volumes = tuple(outcome for outcome in done if isinstance(outcome, SegmentedVolume))
             failures = (*found.failures, *(outcome for outcome in done if isinstance(outcome, Failure)))

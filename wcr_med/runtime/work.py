@@ -37,7 +37,7 @@ def segment_volume(
     Raises:
         UserError: results cannot be written: a full disk, or no permission.
     """
-    workplace.forget(source)
+    workplace.forget(source.name)
     try:
         with workplace.stage() as stage:
             return _segment(segmenter, source, workplace, options, threshold, stage)

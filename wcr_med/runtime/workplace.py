@@ -73,7 +73,7 @@ class Workplace:
     def find(self, source: Source) -> SegmentedVolume | None:
         """A volume that is done: from the same images, with the same signature, and none of its files changed."""
         try:
-            record = read_json(self._record(source))
+            record = read_json(self._record(source.name))
             if record["signature"] != self.signature or record["inputs"] != source.state():
                 return None
             if any(_changed(self.out / name, found) for name, found in record["files"].items()):
@@ -87,14 +87,14 @@ class Workplace:
         except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # no record, or a damaged one: it is done again
 
-    def forget(self, source: Source) -> None:
+    def forget(self, name: str) -> None:
         """Remove the record of a volume and the files it names, so that no old result passes for a new one."""
-        path = self._record(source)
+        path = self._record(name)
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             names = list(json.loads(path.read_text(encoding="utf-8"))["files"])
             path.unlink()
-            for name in names:
-                file = self.out / name
+            for place in names:
+                file = self.out / place
                 if file.resolve().is_relative_to(self.out.resolve()):
                     file.unlink(missing_ok=True)
         with explain_os_errors(self.out):
@@ -135,7 +135,7 @@ class Workplace:
     def keep(
         self, source: Source, inputs: object, volume: SegmentedVolume, files: Sequence[Path], stage: Path
     ) -> SegmentedVolume:
-        """Move the files of a finished volume from its stage to their places, then record it.
+        """Record a finished volume, and move its files from the stage to their places.
 
         Args:
             source: of the volume.
@@ -152,23 +152,24 @@ class Workplace:
                 name = path.relative_to(stage)
                 raise FileError(self.out / name, "missing-file", "was not written; give the volume again, alone")
         digests = {path.relative_to(stage).as_posix(): sha256_of_file(path) for path in sorted(files)}
+        masks = [path.relative_to(stage).as_posix() for path in volume.mask_files]
+        values = {**dataclasses.asdict(volume), "mask_files": masks}
+        document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": digests}
+        # First: of a call that is killed below, it tells what to remove.
+        write_json(self._record(source.name), document)
         for place in digests:
             target = self.out / place
             with explain_os_errors(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (stage / place).replace(target)
-        masks = [path.relative_to(stage).as_posix() for path in volume.mask_files]
-        values = {**dataclasses.asdict(volume), "mask_files": masks}
-        document = {"signature": dict(self.signature), "inputs": inputs, "volume": values, "files": digests}
-        write_json(self._record(source), document)
         return dataclasses.replace(volume, mask_files=tuple(self.out / name for name in masks))
 
     @property
     def _partial(self) -> Path:
         return self.out / _HIDDEN / "partial"
 
-    def _record(self, source: Source) -> Path:
-        digest = hashlib.sha256(source.name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    def _record(self, name: str) -> Path:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         return self.out / _HIDDEN / "done" / f"{digest}.json"
 
 
