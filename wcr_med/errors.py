@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """The same for a page: its line ends stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 _MOST_LETTERS = 2000
 """Of a message. What a file says must not fill a log."""
 

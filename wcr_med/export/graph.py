@@ -10,6 +10,7 @@ import torch
 from onnx_ir.passes import common as graph_passes
 from torch import Tensor, nn
 
+from wcr_med.interrupts import interrupts_deferred
 from wcr_med.model_metadata import INPUTS, OUTPUTS
 from wcr_med.preprocess import INTENSITY_LIMIT, PreprocessSettings
 
@@ -58,7 +59,7 @@ def to_onnx(model: nn.Module, settings: PreprocessSettings, *, in_channels: int)
     was_training = model.training
     try:
         # The exporter reports its progress and its own deprecations, neither of which the user can act on.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with interrupts_deferred(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 WithPreprocessing(model).eval(),

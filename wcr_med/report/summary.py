@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from wcr_med.errors import printable_lines
 from wcr_med.files import write_json, write_text
 from wcr_med.pruning import RETRAINED, repair_in_words
 from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score, SummaryDocument
@@ -37,7 +38,7 @@ def write_summary(folder: Path, document: SummaryDocument) -> None:
     """
     write_json(folder / "summary.json", document.to_dict())
     figures = [figure for figure in (SPARSITY_FIGURE, PATIENTS_FIGURE) if (folder / figure).exists()]
-    write_text(folder / "summary.md", render_summary(document, figures=figures))
+    write_text(folder / "summary.md", printable_lines(render_summary(document, figures=figures)))
 
 
 def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -> str:

@@ -111,3 +111,10 @@ def test_the_same_inputs_give_the_same_page(made_up, written, tmp_path, caplog):
         page = write_report(made_up, tmp_path)
     assert page.read_bytes() == (written / "report.html").read_bytes()
     assert "14 patients" in caplog.text
+
+
+def test_marks_of_direction_are_shown_and_not_obeyed(made_up, tmp_path):
+    title = "Study \u202egpj.exe\u202c \u2066of\u2069 \u200eday\u061c"
+    page = write_report(dataclasses.replace(made_up, title=title), tmp_path / "r").read_text(encoding="utf-8")
+    assert not set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(page)
+    assert r"Study \u202egpj.exe\u202c" in page

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wcr_med.errors import UserError
+from wcr_med.errors import UserError, printable_lines
 from wcr_med.evaluation.stored import mask_path
 from wcr_med.evaluation.tables import LESION_COLUMNS, lesion_records, patient_record, write_records
 from wcr_med.files import explain_os_errors, write_json, write_text
@@ -58,7 +58,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> Path:
         write_json(stage / "model_card.json", model_card(inputs, analysis).to_dict())
         write_records(stage / "per_patient.csv", _patient_lines(inputs))
         write_records(stage / "per_lesion.csv", _lesion_lines(inputs), columns=("network", *LESION_COLUMNS))
-        write_text(stage / PAGE, page)
+        write_text(stage / PAGE, printable_lines(page))
     return folder / PAGE
 
 

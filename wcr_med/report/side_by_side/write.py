@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from wcr_med.errors import printable_lines
 from wcr_med.evaluation.tables import write_records
 from wcr_med.files import write_json, write_text
 from wcr_med.report.side_by_side.document import SideBySide
@@ -20,7 +21,7 @@ def write_side_by_side(comparison: SideBySide, folder: Path) -> Path:
     page = render_comparison(comparison)  # before anything is written
     write_json(folder / "compare.json", comparison.to_dict())
     write_records(folder / "per_patient.csv", _records(comparison))
-    write_text(folder / PAGE, page)
+    write_text(folder / PAGE, printable_lines(page))
     return folder / PAGE
 
 
