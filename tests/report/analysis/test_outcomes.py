@@ -131,6 +131,15 @@ def test_nobody_with_a_dice_has_no_cost_in_dice():
     assert (rows[3].label, rows[3].pruned) == ("HD95, mean", "not defined")
 
 
+def test_a_distance_that_does_not_exist_is_not_one_that_was_not_measured():
+    quiet, alarm = (row("a", Found(shift=None, false=false), size=0) for false in (False, True))
+    hd95 = cost_rows(pruning_cost([quiet], [alarm]), None)[3]
+    assert (hd95.dense, hd95.pruned) == ("not defined", "34.3\u00a0px")
+    unmeasured = [replace(entry, hd95_px=math.nan) for entry in shifted(0, 1)]
+    hd95 = cost_rows(pruning_cost(unmeasured, unmeasured), None)[3]
+    assert (hd95.dense, hd95.pruned) == ("not measured", "not measured")
+
+
 CLEAN = {"a": 0.9, "b": 0.8}
 GONE = {"a": 0.0, "b": 0.0}
 
