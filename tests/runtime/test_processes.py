@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_stops_all(model_file: Path, tmp_path: Pa
     sources = [source_of(tmp_path / "in" / f"p{number}") for number in range(4)]
     job = job_of(model_file, tmp_path / "out")
     with job.workplace.opened():
-        (tmp_path / "out" / "p2").write_text("a file where a folder is needed")
+        (tmp_path / "out" / ".wcr-med" / "done").write_text("a file where a folder is needed, by every volume")
         with pytest.raises(UserError, match="a file stands"):
             list(segment_in_processes(job, sources, processes=2))
 
