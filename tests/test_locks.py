@@ -163,3 +163,10 @@ def test_a_folder_that_was_made_for_its_lock_alone_goes_with_it(tmp_path: Path) 
     with holding(used):
         (used / "result").touch()
     assert sorted(path.name for path in used.iterdir()) == [".lock", "result"]
+
+
+def test_a_failure_leaves_no_name_in_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), holding(tmp_path):
+        assert "process" in (tmp_path / ".lock").read_text()
+        raise ZeroDivisionError
+    assert (tmp_path / ".lock").read_text() == ""

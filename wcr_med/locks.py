@@ -69,19 +69,20 @@ def holding(folder: Path, *, shared: bool = False, patient: bool = False, lock_n
         finally:
             _held[path].depth -= 1
         return
-    stream, is_new = None, not folder.exists()
+    stream, taken, is_new = None, False, not folder.exists()
     try:
         stream = _open(path, folder, shared=shared)
         while stream is not None and _take(stream, folder, shared=shared, patient=patient) and _is_gone(stream, path):
             stream.close()  # whoever held it was refused at its first step, and removed what it had made
             stream = _open(path, folder, shared=shared)
+        taken = not shared
         yield True
-        if stream is not None and not shared:
-            with contextlib.suppress(OSError):
-                stream.truncate(0)
     finally:
         if stream is not None:
-            if is_new and not shared:
+            if taken:
+                with contextlib.suppress(OSError):
+                    stream.truncate(0)
+            if is_new and taken:
                 _remove_if_unused(folder, path)
             stream.close()
         del _held[path]
