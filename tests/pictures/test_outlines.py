@@ -8,7 +8,7 @@ from matplotlib.path import Path as Polygon
 from scipy import ndimage
 from skimage import measure
 
-from wcr_med.pictures import outlines, svg_path
+from wcr_med.pictures import outlines, small_parts, svg_path, svg_rings
 
 
 def outline(mask: np.ndarray) -> str:
@@ -117,3 +117,13 @@ def test_simplifying_moves_no_line_further_than_it_may():
         offset = whole[:, None] - start
         along = np.clip((offset * step).sum(axis=2) / (step**2).sum(axis=1), 0, 1)
         assert np.linalg.norm(offset - along[..., None] * step, axis=2).min(axis=1).max() <= 0.25 + 1e-9
+
+
+def test_parts_too_small_to_be_seen_are_ringed():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5, 7] = mask[20:24, 30:34] = 1
+    mask[28:35, 3:10] = 1
+    mask[31, 6] = 0  # a hole
+    assert set(small_parts(outlines(mask))) == {(7.5, 5.5), (32.0, 22.0)}
+    assert svg_rings([(7.5, 5.5), (7.5, 5.5)], 2.0) == "M5.5 5.5a2 2 0 1 0 4 0a2 2 0 1 0 -4 0Z"
+    assert svg_rings([], 2.0) == ""

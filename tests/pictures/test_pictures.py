@@ -115,3 +115,17 @@ def test_dashes_leave_gaps_and_solid_lines_do_not():
 def test_any_size_is_drawn(shape):
     picture = draw(np.zeros(shape), (0.0, 1.0), {"network": np.ones(shape, bool)}, MARKS)
     assert min(picture.shape[:2]) >= min(512, max(shape))
+
+
+def test_a_single_voxel_has_a_ring():
+    mask = np.zeros((64, 64), np.uint8)
+    mask[32, 32] = 1
+    large = np.zeros((64, 64), np.uint8)
+    large[20:44, 20:44] = 1
+    white = [
+        (draw(np.zeros((64, 64)), BLACK_TO_WHITE, {"network": m}, MARKS) == 255).all(axis=2) for m in (mask, large)
+    ]
+    above = round(frame(MARKS, width=512, height=512, columns=64, size=512 / 26).above)
+    inside = [picture[above + 200 : above + 320, 200:320].sum() for picture in white]
+    assert inside[0] > 50
+    assert inside[1] == 0

@@ -6,7 +6,7 @@ SVG. Needs numpy and pillow alone.
 """
 
 from wcr_med.pictures.marks import STYLES, Frame, Marks, Style, background_channel, frame
-from wcr_med.pictures.outlines import outlines, svg_path
+from wcr_med.pictures.outlines import outlines, small_parts, svg_path, svg_rings
 from wcr_med.pictures.raster import draw
 from wcr_med.pictures.window import Box, data_uri, grey, head_box, window
 
@@ -23,6 +23,8 @@ __all__ = [
     "grey",
     "head_box",
     "outlines",
+    "small_parts",
     "svg_path",
+    "svg_rings",
     "window",
 ]

@@ -3,6 +3,7 @@
 The unit is the pixel of the slice; the pixel in row r and column c covers r to r + 1 and c to c + 1.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ Array = npt.NDArray[Any]
 
 TOLERANCE_PX = 0.25
 """How far simplifying may move an outline. The outline itself cuts the corners of pixels, by 0.35 at most."""
+
+SMALL_PX = 4.0
+"""Parts that reach no further in either direction are ringed: they are lost to the eye at the size of the page."""
 
 _STEPS_XY = ((1, 0), (0, 1), (-1, 0), (0, -1))  # to the right, down, left, up
 
@@ -66,6 +70,30 @@ def outlines(mask_HW: Array) -> tuple[Array, ...]:
 def svg_path(lines: tuple[Array, ...]) -> str:
     """Lines as the `d` of an SVG path, simplified after Douglas and Peucker; "" without lines."""
     return "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in _simplified(line).tolist()) + "Z" for line in lines)
+
+
+def small_parts(lines: tuple[Array, ...]) -> tuple[tuple[float, float], ...]:
+    """The middles, x and y, of parts that reach no further than `SMALL_PX` in either direction; holes are none."""
+    return tuple(
+        (float(middle[0]), float(middle[1]))
+        for line in lines
+        if np.ptp(line, axis=0).max() <= SMALL_PX and _turns_right(line)
+        for middle in [(line.min(axis=0) + line.max(axis=0)) / 2]
+    )
+
+
+def _turns_right(line_N2: Array) -> bool:
+    """Around a part, whose inside is on the right hand; around a hole a line turns left."""
+    x, y = line_N2.T
+    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) > 0
+
+
+def svg_rings(middles: Iterable[tuple[float, float]], radius: float) -> str:
+    """Circles as the `d` of an SVG path, each place once; "" without any."""
+    half = f"a{radius:g} {radius:g} 0 1 0 "
+    return "".join(
+        f"M{x - radius:g} {y:g}{half}{2 * radius:g} 0{half}{-2 * radius:g} 0Z" for x, y in dict.fromkeys(middles)
+    )
 
 
 def _simplified(line_N2: Array) -> Array:

@@ -8,13 +8,14 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from wcr_med.pictures.marks import STYLES, Marks, Style, Text, frame
-from wcr_med.pictures.outlines import outlines
+from wcr_med.pictures.outlines import outlines, small_parts
 from wcr_med.pictures.window import grey
 
 Array = npt.NDArray[Any]
 
 _LEAST_SIDE = 512  # pixels; smaller slices are enlarged a whole number of times
 _SMALLEST, _LARGEST, _LETTERS = 13.0, 30.0, 26  # size of letters in pixels, and how many make the width
+_RING = 0.03  # radius of the ring around a small part, of the width
 _HALO = (0, 0, 0)
 _WHITE = (255, 255, 255)
 _BAR = Style(colour="#ffffff", width=2.0, dashes=(), words="scale")
@@ -54,11 +55,15 @@ def draw(
     canvas.paste(image, (0, above))
     pen = ImageDraw.Draw(canvas)
     scale = np.array([width / columns, height / rows])
-    lines = [(key, line * scale + (0, above)) for key, mask_HW in masks.items() for line in outlines(mask_HW)]
+    found = {key: outlines(mask_HW) for key, mask_HW in masks.items()}
+    lines = [(key, line * scale + (0, above)) for key, parts in found.items() for line in parts]
     for key, line in lines:
         _stroke(pen, np.vstack([line, line[:1]]), _HALO, STYLES[key].width + 2, ())
     for key, line in lines:
         _stroke(pen, np.vstack([line, line[:1]]), STYLES[key].colour, STYLES[key].width, STYLES[key].dashes)
+    for x, y in dict.fromkeys(middle for parts in found.values() for middle in small_parts(parts)):
+        centre, radius = np.array([x, y]) * scale + (0, above), _RING * width
+        pen.ellipse([*(centre - radius).tolist(), *(centre + radius).tolist()], outline=_WHITE, width=1)
     for rule in placed.rules:
         ends = np.array([[rule.x, rule.y + above], [rule.x + rule.length, rule.y + above]])
         style = STYLES[rule.style] if rule.style else _BAR

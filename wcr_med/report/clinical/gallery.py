@@ -20,7 +20,9 @@ from wcr_med.pictures import (
     frame,
     head_box,
     outlines,
+    small_parts,
     svg_path,
+    svg_rings,
     window,
 )
 from wcr_med.report.analysis.document import Analysis
@@ -37,6 +39,7 @@ PANELS = ("image", "reference", "dense", "pruned", "difference")
 """Side by side, for a patient whose outcome pruning changed."""
 
 _GAP = 0.02  # between them, of the width of one
+_RING = 0.035  # radius of the ring around a small part, of the width
 _PANEL_LETTERS = 13  # letters of a panel's marks that make its width
 
 
@@ -49,6 +52,7 @@ class GallerySlice:
         image: data URI of the picture.
         reference: outline; `dense` and `pruned` likewise.
         lost: outline of the voxels that the dense network alone predicts; `gained` of those the pruned one alone does.
+        rings: circles around the parts of reference, dense and pruned that are too small to be seen.
         n_reference: voxels of the slice; `n_dense`, `n_pruned`, `n_lost` and `n_gained` likewise.
         dice_dense: of this slice, NaN where it does not exist; `dice_pruned` likewise.
         frame: marks around the picture with all outlines; `panels_frame` around the panels side by side.
@@ -61,6 +65,7 @@ class GallerySlice:
     pruned: str
     lost: str
     gained: str
+    rings: str
     n_reference: int
     n_dense: int
     n_pruned: int
@@ -218,6 +223,7 @@ def _slice(
 ) -> GallerySlice:
     reference, dense, pruned = (box.cut(mask_SHW[index]) != 0 for mask_SHW in masks)
     lost, gained = dense & ~pruned, pruned & ~dense
+    small = [middle for mask_HW in (reference, dense, pruned) for middle in small_parts(outlines(mask_HW))]
     height = box.rows * pixel_aspect
     whole = (len(PANELS) + (len(PANELS) - 1) * _GAP) * box.columns
     return GallerySlice(
@@ -228,6 +234,7 @@ def _slice(
         pruned=svg_path(outlines(pruned)),
         lost=svg_path(outlines(lost)),
         gained=svg_path(outlines(gained)),
+        rings=svg_rings(small, _RING * box.columns),
         n_reference=int(reference.sum()),
         n_dense=int(dense.sum()),
         n_pruned=int(pruned.sum()),
