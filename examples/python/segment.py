@@ -11,6 +11,7 @@ volume. Masks are written into the folder OUT: of slices 0 and 255, one a slice;
 For research use only. Not a medical device.
 """
 
+import hashlib
 import re
 import sys
 from pathlib import Path
@@ -23,6 +24,9 @@ PARTS = re.compile(r"(\d+)")  # of a file's name: its numbers, and what stands b
 
 
 def main(model, patient, out):
+    content = Path(model).read_bytes()  # its last 84 bytes: the name of a checksum, and the SHA-256 of those before
+    if b"wcr_med.sha256" in content[-84:] and hashlib.sha256(content[:-84]).hexdigest().encode() != content[-64:]:
+        sys.exit(f"{model}: not as its checksum says: damaged, or rewritten by another program; copy it again")
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.set_denormal_as_zero", "1")  # faster where weights were pruned
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

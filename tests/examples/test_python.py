@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.examples.conftest import Array
-from tests.examples.ways import EXAMPLES, Network, by_python
+from tests.examples.ways import EXAMPLES, Network, by_python, run
 from wcr_med.volumes import Volume
 
 FOLDER = EXAMPLES / "python"
@@ -50,3 +50,14 @@ def test_other_images_are_refused(network: Network, kind: str, tmp_path: Path) -
     assert result.returncode == 1
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not list(out.glob("*"))
+
+
+def test_a_damaged_file_is_refused(network: Network, patient: Path, tmp_path: Path) -> None:
+    content = bytearray(network.standalone.read_bytes())
+    content[len(content) // 2] ^= 1
+    bad = tmp_path / "bad.standalone.onnx"
+    bad.write_bytes(content)
+    done = run(sys.executable, EXAMPLES / "python" / "segment.py", bad, patient, tmp_path / "out")
+    assert done.returncode == 1
+    assert "bad.standalone.onnx: not as its checksum says" in done.stderr
+    assert not (tmp_path / "out").exists()
