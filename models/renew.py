@@ -70,10 +70,35 @@ def renewed(
     figures = dict(card["quantitative_analyses"])
     figures["detection"] = next(entry["lesions"] for entry in metrics["networks"] if entry["name"] == name)
     comparison = next(entry for entry in metrics["comparisons"] if entry["network"] == name)
+    figures["worst_disturbance"] = comparison.get("worst_disturbance") or worst_disturbance(metrics, name)
     missing = [] if "verdict" in comparison else [OLDER]
     if metrics["schema_version"] == 1:
         missing += [UNWEIGHTED, BOOTSTRAP]
     return {**card, "model_details": details, "quantitative_analyses": figures, "not_in_the_record": missing}
+
+
+def worst_disturbance(metrics: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """Where the network's mean Dice is lowest, as a card of today has it, from the curves of an older record."""
+    steps = {
+        (curve["network"], curve["disturbance"], step["strength"]): (curve["unit"], step["dice"])
+        for curve in metrics["robustness"]
+        for step in curve["steps"]
+    }
+    keys = [key for key in steps if key[0] == name and key[2] > 0 and steps[key][1]["value"] is not None]
+    if not keys:
+        return None
+    _, disturbance, strength = min(keys, key=lambda key: float(steps[key][1]["value"]))
+    unit, dice = steps[name, disturbance, strength]
+    return {
+        "disturbance": disturbance,
+        "strength": strength,
+        "unit": unit,
+        "dense": steps["dense", disturbance, strength][1]["value"],
+        "pruned": dice["value"],
+        "dense_clean": steps["dense", disturbance, 0.0][1]["value"],
+        "pruned_clean": steps[name, disturbance, 0.0][1]["value"],
+        "n_patients": dice["n_patients"],
+    }
 
 
 def with_facts(path: Path, licence: str, channels: tuple[str, ...] | None) -> onnx.ModelProto:

@@ -79,6 +79,9 @@ def test_the_cards_tell_who_made_it_where_and_what_it_gets_wrong(shipped: Path) 
     for label, commit in zip(("trained", "exported", "scored and reported"), commits.values(), strict=True):
         assert f"| {label} at | commit `{commit}`" in text
     lesions = card["quantitative_analyses"]["detection"]
+    worst = card["quantitative_analyses"]["worst_disturbance"]
+    assert f"{worst['pruned']:.3f} (" in text
+    assert f"under {worst['disturbance']} of strength {worst['strength']:g}" in text
     n_found, n_false = lesions["n_detected"], lesions["n_false"]
     assert f"| {n_found} of {lesions['n_reference']}: " in text
     assert f"{n_found} of {n_found + n_false}: " in text
@@ -209,6 +212,11 @@ def test_an_older_card_is_brought_up_to_date_without_its_run(run: Workspace, tmp
         for row in card["test_patients"]
     ]
     change(path.with_suffix(".model_card.json"), model_details=details, test_patients=rows)
+    metrics = read_json(path.with_suffix(".metrics.json"))
+    older = [
+        {key: value for key, value in entry.items() if key != "worst_disturbance"} for entry in metrics["comparisons"]
+    ]
+    change(path.with_suffix(".metrics.json"), comparisons=older)
     stated = CardConfig(model_name="net", developers="we", licence="CC BY-NC-SA 4.0")
     with pytest.raises(UserError, match=r"card\.model_name: is not stated"):
         renewing.renew(path.stem, run.config, folder=folder)
@@ -217,6 +225,8 @@ def test_an_older_card_is_brought_up_to_date_without_its_run(run: Workspace, tmp
     assert again["test_patients"] == card["test_patients"]
     assert again["model_details"]["commits"] == card["model_details"]["commits"]
     assert again["model_details"]["developers"] == "we"
+    worst = "worst_disturbance"
+    assert again["quantitative_analyses"][worst] == card["quantitative_analyses"][worst]
     assert again["file"] == shipping.describe(path, path.name)
     metadata = Segmenter.from_file(path, threads=1).metadata
     assert metadata.licence == "CC BY-NC-SA 4.0."

@@ -91,6 +91,7 @@ def test_each_commit_is_named_as_what_it_is(made_up, analysis):
 def test_false_alarms_are_in_the_card(card, analysis):
     assert card.quantitative_analyses.detection == analysis.pruned.lesions
     assert card.to_dict()["quantitative_analyses"]["detection"]["n_false"] == analysis.pruned.lesions.n_false
+    assert card.quantitative_analyses.worst_disturbance == analysis.verdict.worst_disturbance is not None
 
 
 def test_every_field_of_the_configuration_is_in_the_card(made_up, analysis):

@@ -160,4 +160,5 @@ def _analyses(analysis: Analysis) -> QuantitativeAnalyses:
         harmed=facts.harm_sentence(analysis),
         lesions=facts.lesions_found(analysis),
         detection=analysis.pruned.lesions,
+        worst_disturbance=analysis.verdict.worst_disturbance,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from wcr_med.evaluation.rows import without_nan
 from wcr_med.metrics.uncertainty import PairedComparison
+from wcr_med.report.analysis.comparison_records import WorstDisturbance
 from wcr_med.report.analysis.document import Demographics, LesionDetection, PairedMetric, PartitionFacts
 from wcr_med.report.clinical.inputs import Deployment
 from wcr_med.report.document import NOTICE, Score
@@ -186,6 +187,7 @@ class QuantitativeAnalyses:
         harmed: sentence: whether a subgroup lost more than the rest.
         lesions: sentence: how many were found.
         detection: of the primary network: lesions found, missed and false, with recall and precision.
+        worst_disturbance: where the primary network's Dice is lowest; `None` where robustness was not measured.
     """
 
     n_patients: int
@@ -196,6 +198,7 @@ class QuantitativeAnalyses:
     harmed: str
     lesions: str
     detection: LesionDetection
+    worst_disturbance: WorstDisturbance | None
 
 
 @dataclass(frozen=True, kw_only=True)
