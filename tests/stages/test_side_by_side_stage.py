@@ -135,6 +135,6 @@ def test_the_folder_of_another_run_or_comparison_is_left_alone(tmp_path: Path) -
     out = tmp_path / "study"
     out.mkdir()
     (out / "config.yaml").touch()
-    with pytest.raises(UserError, match="holds a run or a comparison; name another folder"):
+    with pytest.raises(UserError, match=r"holds a run or a comparison, .* name another folder"):
         side_by_side_stage(tmp_path / "a", tmp_path / "b", out)
     assert [path.name for path in out.iterdir()] == ["config.yaml"]
