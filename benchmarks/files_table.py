@@ -25,12 +25,12 @@ from wcr_med.export.sessions import open_session
 from wcr_med.files import write_text
 from wcr_med.provenance import processor_name
 from wcr_med.runtime.peak_memory import measure_peak_memory
-from wcr_med.runtime.timing import SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.stages.deployment import exported_files
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage, quantised_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.workspace import DENSE, Workspace, open_workspace
+from wcr_med.timing import SpeedRatio, speed_ratio, time_in_turn
 
 BEGIN, END = "<!-- made by benchmarks/files_table.py -->", "<!-- end of the files -->"
 THREADS = (1, 2)

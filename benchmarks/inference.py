@@ -40,7 +40,7 @@ from wcr_med.preprocess import PreprocessSettings
 from wcr_med.progress import track
 from wcr_med.provenance import processor_name
 from wcr_med.pruning import make_mask, prune_
-from wcr_med.runtime.timing import SpeedRatio, ratio_of
+from wcr_med.timing import SpeedRatio, ratio_of
 
 Array = npt.NDArray[np.float32]
 

@@ -30,7 +30,7 @@ from wcr_med.files import write_json
 from wcr_med.models import build_model
 from wcr_med.provenance import processor_name, provenance
 from wcr_med.regularizers import LossTerm, Moment, Regularizer, build_regularizer, regularizer_names
-from wcr_med.runtime.timing import SpeedRatio, ratio_of
+from wcr_med.timing import SpeedRatio, ratio_of
 from wcr_med.training.processor import Processor, choose_processor, processor_settings
 from wcr_med.training.step import build_step
 

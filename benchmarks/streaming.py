@@ -45,7 +45,7 @@ from wcr_med.models import build_model
 from wcr_med.preprocess import PreprocessSettings
 from wcr_med.provenance import available_cores, processor_name
 from wcr_med.regularizers import build_regularizer
-from wcr_med.runtime.timing import ratio_of
+from wcr_med.timing import ratio_of
 from wcr_med.training.processor import choose_processor, processor_settings
 from wcr_med.training.step import build_step
 

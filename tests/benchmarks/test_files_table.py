@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.files_table import BEGIN, END, Row, measure, network_names, placed, table
 from tests.exported import SIZE, export_small, tiny_network
-from wcr_med.runtime.timing import SpeedRatio
 from wcr_med.stages.workspace import Workspace
+from wcr_med.timing import SpeedRatio
 
 
 def row(name: str, ms: float) -> Row:

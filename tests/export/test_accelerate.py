@@ -31,7 +31,7 @@ from wcr_med.export.program import Kind, decode_program
 from wcr_med.export.storage import Form, Values, store
 from wcr_med.native import DOMAIN
 from wcr_med.runtime import Segmenter
-from wcr_med.runtime.timing import SpeedRatio
+from wcr_med.timing import SpeedRatio
 
 needs_library = pytest.mark.skipif(not native.is_available(), reason="the accelerator was not built")
 

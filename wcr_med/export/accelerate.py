@@ -16,7 +16,7 @@ from wcr_med.export.partition import KernelEncoder, Partitioned, assemble, parti
 from wcr_med.export.program import Kind
 from wcr_med.export.sessions import open_session
 from wcr_med.export.storage import EncodedKernel, encode_kernel
-from wcr_med.runtime.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
+from wcr_med.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
 
 Array = npt.NDArray[Any]
 Feed = Mapping[str, Array]

@@ -20,7 +20,7 @@ from wcr_med.runtime.finding import find_sources
 from wcr_med.runtime.peak_memory import FreshRun, measure_fresh_run
 from wcr_med.runtime.segmenter import Segmenter
 from wcr_med.runtime.session import session
-from wcr_med.runtime.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
+from wcr_med.timing import RUNS_IN_A_TURN, SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.volumes.choice import choose_channels
 
 Array = npt.NDArray[Any]

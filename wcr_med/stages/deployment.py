@@ -18,11 +18,11 @@ from wcr_med.files import read_json, sha256_of_file, write_json
 from wcr_med.provenance import available_cores, processor_name
 from wcr_med.report.clinical.inputs import Deployment, Latency
 from wcr_med.runtime.peak_memory import measure_peak_memory
-from wcr_med.runtime.timing import SpeedRatio, speed_ratio, time_in_turn
 from wcr_med.stages.export import accelerated_manifest, accelerated_path, manifest_path
 from wcr_med.stages.inputs import open_patients
 from wcr_med.stages.robustness import network_names
 from wcr_med.stages.workspace import DENSE, Workspace, alone
+from wcr_med.timing import SpeedRatio, speed_ratio, time_in_turn
 
 Array = npt.NDArray[Any]
 

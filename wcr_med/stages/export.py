@@ -16,11 +16,11 @@ from wcr_med.export import (
     standalone_of,
 )
 from wcr_med.files import read_json, sha256_of_file, write_json
-from wcr_med.runtime.timing import SpeedRatio
 from wcr_med.stages.image_statistics import described
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.networks import open_model, require_model
 from wcr_med.stages.workspace import DENSE, Workspace, alone
+from wcr_med.timing import SpeedRatio
 
 log = logging.getLogger(__name__)
 

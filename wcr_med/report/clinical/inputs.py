@@ -11,7 +11,7 @@ from wcr_med.data.index import PatientEntry
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.evaluation.robustness import RobustnessResult
 from wcr_med.report.document import LadderRow
-from wcr_med.runtime.timing import SpeedRatio
+from wcr_med.timing import SpeedRatio
 
 Design = Literal["hold-out", "cross-validation", "leave-one-institution-out"]
 

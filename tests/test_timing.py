@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from wcr_med.runtime.timing import RUNS_IN_A_TURN, SpeedRatio, ratios_by_turn, speed_ratio, time_in_turn
+from wcr_med.timing import RUNS_IN_A_TURN, SpeedRatio, ratios_by_turn, speed_ratio, time_in_turn
 
 
 @pytest.mark.parametrize("n_runs", [1, 5, 7])
