@@ -1,5 +1,6 @@
 """Commands beyond one run: a comparison of methods, and reports."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -90,7 +91,8 @@ def report(
     """Write the clinical-style report of a finished run into its folder: one page, tables, masks. Needs no network.
 
     Sections report and card of the configuration may be changed with --set, and margin, worse_by, confidence and
-    resamples of evaluation; nothing is predicted.
+    resamples of evaluation; nothing is predicted. What was frozen before training and differs now is shown as
+    exploration, without a verdict.
 
     Example: wcr-med report runs/lgg --set "card.intended_use=Research on pruning"
 
@@ -113,5 +115,24 @@ def report(
 
     if not (folders[0] / "config.yaml").is_file():
         raise UserError(f"{folders[0]}: holds no config.yaml; give the folder of a run")
+    _require_of_report(assignments or ())
     workspace = open_workspace(folders[0], config_path=None, assignments=assignments or ())
     say(report_stage(workspace, command=typed_command()))
+
+
+_OF_REPORT = ("report.", "card.", "data.", "evaluation.", "pruning.sparsity=", "pruning.also=")
+
+
+def _require_of_report(assignments: Sequence[str]) -> None:
+    """Refuse --set of what a report cannot change: it would only print another value than the networks were made with.
+
+    Raises:
+        UserError: naming the field.
+    """
+    for assignment in assignments:
+        if not assignment.strip().startswith(_OF_REPORT):
+            name = assignment.partition("=")[0].strip()
+            raise UserError(
+                f"--set {name}: a report shows networks as they were made; it changes the sections report and card, of"
+                " evaluation margin, worse_by, confidence and resamples, and where the images are (data.root)"
+            )

@@ -368,7 +368,9 @@ class EvaluationConfig(Section):
     lesion_min_voxels: Count = Field(
         10, description="Connected components of fewer voxels count neither as lesions nor as false alarms"
     )
-    margin: Positive = Field(0.02, description="Non-inferiority margin for dice_patient, set before the run")
+    margin: float = Field(
+        0.02, gt=0, lt=1, description="Non-inferiority margin for dice_patient; frozen when training begins"
+    )
     worse_by: Positive = Field(0.05, description="A patient counts as worse when Dice falls by more than this")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Level of the intervals")
     resamples: Count = Field(2000, description="Bootstrap resamples over patients")
@@ -396,7 +398,9 @@ class ReportConfig(Section):
     subgroup_columns: tuple[str, ...] | None = Field(
         None, description="Columns of data.csv that make subgroups; null: every one with 2 to 8 different codes"
     )
-    min_subgroup: Count = Field(10, description="Below this many patients a subgroup is listed without a verdict")
+    min_subgroup: Count = Field(
+        10, description="Below this many patients a subgroup is not tested for harm; a verdict takes 40 or more"
+    )
     permutations: Count = Field(2000, description="Of the test whether a subgroup is harmed more than the rest")
     gallery_patients: Count = Field(12, description="Most patients that are shown slice by slice")
 

@@ -102,62 +102,46 @@ def test_coverage_of_the_true_mean():
     assert 176 <= held <= 199
 
 
-def verdict_of(difference, margin=0.05):
-    baseline = np.linspace(0.6, 0.9, 20)
-    noise = 0.001 * np.resize([-1, 1], 20)
-    return compare(baseline, baseline + difference + noise, margin=margin, worse_by=0.05)
-
-
-@pytest.mark.parametrize(
-    ("difference", "verdict"), [(-0.01, "non-inferior"), (0.1, "non-inferior"), (-0.2, "inferior")]
-)
-def test_verdicts(difference, verdict):
-    found = verdict_of(difference)
-    assert found.verdict == verdict
-    assert found.mean_difference == pytest.approx(difference)
-
-
-def test_a_wide_interval_is_inconclusive():
-    found = compare([0.8, 0.8, 0.8, 0.8, 0.8], [0.2, 0.9, 0.95, 0.8, 0.8], margin=0.02, worse_by=0.05)
-    assert found.verdict == "inconclusive"
+def test_pairs_that_changed_are_counted():
+    found = compare([0.8, 0.8, 0.8, 0.8, 0.8], [0.2, 0.9, 0.95, 0.8, 0.8], worse_by=0.05)
     assert (found.n_worse, found.n_better) == (1, 2)
 
 
-def test_one_pair_is_inconclusive():
-    found = compare([0.8], [0.8], margin=0.02, worse_by=0.05)
-    assert (found.verdict, found.interval, found.n_patients) == ("inconclusive", None, 1)
+def test_one_pair_has_no_interval():
+    found = compare([0.8], [0.8], worse_by=0.05)
+    assert (found.interval, found.n_patients) == (None, 1)
 
 
 def test_no_pairs():
-    found = compare([math.nan], [math.nan], margin=0.02, worse_by=0.05)
+    found = compare([math.nan], [math.nan], worse_by=0.05)
     assert math.isnan(found.mean_difference)
     assert math.isnan(found.wilcoxon_p)
-    assert (found.n_patients, found.n_undefined, found.verdict) == (0, 1, "inconclusive")
+    assert (found.n_patients, found.n_undefined) == (0, 1)
 
 
 def test_wilcoxon_is_the_exact_one_of_textbooks():
-    found = compare(np.zeros(6), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], margin=0.02, worse_by=0.05)
+    found = compare(np.zeros(6), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], worse_by=0.05)
     assert found.wilcoxon_p == pytest.approx(2 / 2**6)
-    assert compare([0.5, 0.6], [0.5, 0.6], margin=0.02, worse_by=0.05).wilcoxon_p == 1.0
+    assert compare([0.5, 0.6], [0.5, 0.6], worse_by=0.05).wilcoxon_p == 1.0
 
 
 def test_the_interval_is_paired():
     # Patients differ widely, the networks hardly: an unpaired interval would span the spread of patients.
     baseline = np.linspace(0.1, 0.9, 30)
-    found = compare(baseline, baseline - 0.01, margin=0.02, worse_by=0.05)
+    found = compare(baseline, baseline - 0.01, worse_by=0.05)
     assert found.interval.high - found.interval.low < 1e-9
     assert found.n_worse == 0
 
 
 def test_a_new_false_alarm_counts_as_a_loss_of_one():
-    found = compare([0.8, math.nan, math.nan], [0.8, 0.0, math.nan], margin=0.02, worse_by=0.05)
+    found = compare([0.8, math.nan, math.nan], [0.8, 0.0, math.nan], worse_by=0.05)
     assert found.mean_difference == pytest.approx(-0.5)
     assert (found.n_patients, found.n_undefined, found.n_flipped, found.n_worse) == (2, 1, 1, 1)
     np.testing.assert_array_equal(paired_differences([0.0, math.nan], [math.nan, math.nan]), [1.0, math.nan])
 
 
 def test_a_loss_of_exactly_worse_by_is_not_worse():
-    found = compare([0.5, 0.5], [0.25, 0.125], margin=0.02, worse_by=0.25)
+    found = compare([0.5, 0.5], [0.25, 0.125], worse_by=0.25)
     assert found.n_worse == 1
 
 
@@ -165,8 +149,8 @@ def test_a_loss_of_exactly_worse_by_is_not_worse():
 @given(st.lists(st.tuples(UNIT, UNIT), min_size=2, max_size=10))
 def test_swapping_the_networks_turns_the_sign(pairs):
     first, second = np.array(pairs).T
-    forth = compare(first, second, margin=0.02, worse_by=0.05, resamples=50)
-    back = compare(second, first, margin=0.02, worse_by=0.05, resamples=50)
+    forth = compare(first, second, worse_by=0.05, resamples=50)
+    back = compare(second, first, worse_by=0.05, resamples=50)
     assert forth.mean_difference == pytest.approx(-back.mean_difference)
     assert (forth.n_worse, forth.n_better) == (back.n_better, back.n_worse)
     assert forth.wilcoxon_p == pytest.approx(back.wilcoxon_p)
@@ -174,7 +158,7 @@ def test_swapping_the_networks_turns_the_sign(pairs):
 
 def test_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="paired"):
-        compare([0.5], [0.5, 0.6], margin=0.02, worse_by=0.05)
+        compare([0.5], [0.5, 0.6], worse_by=0.05)
 
 
 def test_scipy_is_asked_for_pairs():

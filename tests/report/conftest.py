@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from wcr_med.config import EvaluationConfig
-from wcr_med.evaluation import EvaluationResult, compare_paired, score_patient
+from tests.report.analysis.made_up import PLANNED
+from wcr_med.evaluation import EvaluationResult, score_patient
 from wcr_med.metrics import average_terms, averages
 from wcr_med.provenance import provenance
 from wcr_med.report import (
@@ -16,8 +16,11 @@ from wcr_med.report import (
     SummaryDocument,
     TrainingSummary,
 )
+from wcr_med.report.analysis.paired import dice_comparison, dice_verdict, patient_pairs
+from wcr_med.report.analysis.settings import Settings
 
-CONFIG = EvaluationConfig(resamples=50)
+SETTINGS = Settings(resamples=50, plan=PLANNED)
+_NAMES = [*"abcdefgh", *(f"p{number}" for number in range(50))]
 REPAIR = ("reestimate_statistics",)
 
 
@@ -30,7 +33,7 @@ def square(top, size, *, slices=4, side=32):
 def result_of(shifts, *, threshold=0.5):
     """An evaluation of patients a, b, c ...: a square found `shift` rows too low; `None`: neither there nor found."""
     rows, counts = [], []
-    for name, shift in zip("abcdefgh", shifts, strict=False):
+    for name, shift in zip(_NAMES, shifts, strict=False):
         size = 0 if shift is None else 10
         row, slice_counts = score_patient(square(4, size), square(4 + (shift or 0), size), patient_id=name)
         rows.append(row)
@@ -70,7 +73,9 @@ def document_of(dense, pruned, **changes):
         "pruned": NetworkSummary.from_result(
             pruned, name="pruned-90", sparsity_prunable=0.9, sparsity_all=0.8973, repair=REPAIR
         ),
-        "paired": compare_paired(dense, pruned, CONFIG),
+        "paired": dice_comparison(dense.rows, pruned.rows, SETTINGS),
+        "verdict": dice_verdict(dense.rows, pruned.rows, SETTINGS, network="pruned-90"),
+        "pairs": patient_pairs(dense.rows, pruned.rows),
         "ladder": tuple(ladder),
         "export": ExportSummary(
             file="pruned-90.onnx",

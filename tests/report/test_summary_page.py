@@ -57,7 +57,7 @@ def test_the_numbers_are_those_of_the_evaluations(document):
     assert row(text, "Threshold") == ["0.50", "0.37"]
     assert row(text, "Sparsity, of prunable weights") == ["0 %", "90 %"]
     assert row(text, "Sparsity, of all parameters") == ["0 %", "89.73 %"]
-    assert f"mean difference of Dice {document.paired['mean_difference']:+.3f}" in text
+    assert f"mean difference of Dice {document.paired.mean_difference:+.3f}" in text
     assert "worse by more than 0.05: 1, better: 0. Largest loss: c, 0.800 to 0.400." in text
 
 
@@ -100,15 +100,19 @@ def test_the_exported_file(document, make_document, make_result):
 
 
 @pytest.mark.parametrize(
-    ("shifts", "words"),
+    ("dense", "pruned", "words"),
     [
-        ([0, 1, 2, 0, 0], "**non-inferior to dense**"),
-        ([9, 10, 11, 10, 9], "**inferior to dense**"),
-        ([0, 1, 2, 9, 0], "the interval is too wide to tell"),
+        ([0, 1, 2, 0] * 10, [0, 1, 2, 0] * 10, "**Non-inferior.** Even with one more patient who lost 0.1"),
+        ([0, 1, 2, 0] * 10, [9, 10, 11, 10] * 10, "**Inferior.** Even with one more patient who gained 0.1"),
+        ([0, 1, 2, 3] * 10, [0, 1, 2, 4] * 10, "**Inconclusive.** With one more patient"),
+        ([0, 1, 2, 0], [0, 1, 2, 0], "**No verdict: too few patients.** 4\N{NO-BREAK SPACE}patients with a difference"),
     ],
 )
-def test_the_verdict_in_words(make_document, make_result, shifts, words):
-    assert words in render_summary(make_document(make_result([0, 1, 2, 0, 0]), make_result(shifts)))
+def test_the_verdict_in_words(make_document, make_result, dense, pruned, words):
+    document = make_document(make_result(dense), make_result(pruned))
+    text = render_summary(document)
+    assert words in text
+    assert document.verdict.sentence in text
 
 
 def test_patients_without_a_score_are_told(make_document, make_result):
@@ -127,7 +131,8 @@ def test_a_score_that_does_not_exist_is_a_dash(make_document, make_result):
 
 def test_a_flip_is_told(make_document, make_result):
     document = make_document(make_result([0, 1]), make_result([0, 1]))
-    text = render_summary(make_document(make_result([0]), make_result([0]), paired={**document.paired, "n_flipped": 2}))
+    paired = dataclasses.replace(document.paired, n_flipped=2)
+    text = render_summary(make_document(make_result([0]), make_result([0]), paired=paired))
     assert "In 2 patients without tumour one of the two raised a false alarm alone." in text
 
 
@@ -172,7 +177,7 @@ def test_the_page_is_one_page(document):
 def test_summary_json_holds_the_same(document, tmp_path):
     write_summary(tmp_path, document)
     stored = json.loads((tmp_path / "summary.json").read_text())
-    assert stored["schema_version"] == 2
+    assert stored["schema_version"] == 3
     assert "research use only" in stored["notice"]
     assert stored["pruned"]["scores"]["dice_patient"]["value"] == document.pruned.scores["dice_patient"].value
     assert stored["export"]["times_smaller"] == 7.8

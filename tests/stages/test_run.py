@@ -17,13 +17,14 @@ from wcr_med.models import sparsity
 from wcr_med.plausibility import ImageStatistics
 from wcr_med.runtime import Segmenter
 from wcr_med.runtime.info import describe
+from wcr_med.stages.deployment import deployment_stage
 from wcr_med.stages.evaluate import evaluate_stage
 from wcr_med.stages.export import export_stage
 from wcr_med.stages.ladder import ladder_stage
 from wcr_med.stages.networks import open_model
 from wcr_med.stages.prune import prune_stage
+from wcr_med.stages.report import report_stage
 from wcr_med.stages.run import plan, run_stages
-from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
 from wcr_med.stages.workspace import DENSE, Workspace, open_workspace, pruned_name
 
@@ -143,7 +144,7 @@ def test_every_score_and_repair_in_one_run(finished: Workspace, tmp_path: Path) 
 
 
 def test_fine_tuning_is_called_what_it_is(finished: Workspace, tmp_path: Path) -> None:
-    workspace = copied(finished, tmp_path / "run", "pruning.finetune_epochs=1")
+    workspace = copied(finished, tmp_path / "run", "pruning.finetune_epochs=1", "report.robustness=[]")
     assert "retrained: not one-shot, global_magnitude to 0.9, statistics re-estimated, 1 epoch" in plan(workspace)
     assert prune_stage(workspace).endswith("; retrained: not one-shot")
     model, artefact = load_model(workspace.model_path("pruned-90"))
@@ -152,12 +153,15 @@ def test_fine_tuning_is_called_what_it_is(finished: Workspace, tmp_path: Path) -
     report = sparsity(model)
     assert report.n_prunable_zero == round(0.9 * report.n_prunable)
     with pytest.raises(UserError, match="is another network than the one that evaluate-pruned-90 was made with"):
-        summary_stage(workspace)  # the scores of the old one
+        report_stage(workspace)  # the scores of the old one
     evaluate_stage(workspace, "pruned-90")
     with pytest.raises(UserError, match="is another network than the one that export-pruned-90 was made with"):
-        summary_stage(workspace)
+        report_stage(workspace)
     export_stage(workspace, "pruned-90")
-    summary_stage(workspace)
+    with pytest.raises(UserError, match="is another network than the one that deployment was made with"):
+        report_stage(workspace)
+    deployment_stage(workspace)
+    report_stage(workspace)
     text = (workspace.out / "summary.md").read_text()
     assert "removed and 1 epoch of training with the mask held (retrained: not one-shot)" in text
     assert "| pruned-90, statistics re-estimated, retrained: not one-shot |" in text
@@ -233,7 +237,7 @@ def test_stations_without_their_input_say_what_to_run(finished: Workspace, tmp_p
     with pytest.raises(UserError, match="wcr-med export"):
         evaluate_stage(copied(finished, tmp_path / "run"), "pruned-50", onnx=True)
     with pytest.raises(UserError, match="no evaluation of dense; it holds none"):
-        summary_stage(empty)
+        report_stage(empty)
 
 
 def test_the_network_keeps_the_names_it_was_trained_with(finished: Workspace, tmp_path: Path) -> None:
@@ -268,7 +272,7 @@ def test_an_older_commit_of_the_network_is_told(
 ) -> None:
     workspace = copied(finished, tmp_path / "run")
     monkeypatch.setattr("wcr_med.stages.summary.provenance", lambda *, seed: {"seed": seed, "commit": "later"})
-    summary_stage(workspace)
+    report_stage(workspace)
     assert "The dense network was trained at commit" in (workspace.out / "summary.md").read_text()
 
 

@@ -1,6 +1,5 @@
 """Predict volumes, score them by patient, choose the operating threshold. PyTorch and ONNX go through the same code."""
 
-from wcr_med.evaluation.compare import compare_paired
 from wcr_med.evaluation.evaluate import evaluate_patients, score_patient
 from wcr_med.evaluation.pool import pool_results
 from wcr_med.evaluation.predictors import Predictor, torch_predictor
@@ -16,7 +15,6 @@ __all__ = [
     "ThresholdChoice",
     "best_threshold",
     "choose_threshold",
-    "compare_paired",
     "evaluate_patients",
     "load_mask",
     "load_probability",

@@ -4,13 +4,13 @@ A margin that is chosen after the figures are known proves nothing. The plan is 
 first step, and the trained network carries it in its history, so that neither can be exchanged alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from wcr_med.config import Config, EvaluationConfig, PruningConfig, ReportConfig
+from wcr_med.config import Config, EvaluationConfig, PruningConfig, RepairName, ReportConfig
 from wcr_med.errors import UserError
 from wcr_med.files import read_json, sha256_of_json, write_json
 from wcr_med.metrics.verdict import MIN_PATIENTS, PROCEDURE
@@ -32,8 +32,11 @@ _EVALUATION = (
 _LADDER = "ladder"  # of pruning: networks that get no verdict
 _FURTHER = "pruning.also"  # networks beside the one of the verdict; adding one changes nothing for it
 
+_REPAIRS = frozenset(RepairName.__args__)  # type: ignore[attr-defined] # a Literal
+_SHOWN = 4  # differing fields named in a sentence
+
 Fields = Mapping[str, Any]
-Standing = Literal["planned", "exploration", "no plan"]
+Step = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +172,104 @@ def require_held(plan: StudyPlan, config: Config, *, source: str) -> None:
                 f" now; set it back, or choose another --out. Only `wcr-med report --set` shows other values, without"
                 " a verdict"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanStanding:
+    """How a report stands to the plan of its study.
+
+    Attributes:
+        status: "planned": every rule is that of the plan, and the networks were made under it. "exploration": something
+            differs, which `reason` names. "no plan": it cannot be shown when the rules were set, and `reason` says why.
+        reason: one or two sentences.
+        made: of the plan, UTC; `None` without one.
+        sha256: of the plan; `None` without one.
+        networks: names of the pruned networks that the plan speaks of, the one of the verdict first.
+    """
+
+    status: Literal["planned", "exploration", "no plan"]
+    reason: str
+    made: str | None = None
+    sha256: str | None = None
+    networks: tuple[str, ...] = ()
+
+    @classmethod
+    def without(cls, reason: str = "This run has no plan") -> Self:
+        """Where there is none; `reason` without a full stop."""
+        return cls(status="no plan", reason=f"{reason}, so it cannot be shown when the margin was set.")
+
+    @property
+    def set_when(self) -> str:
+        """When the rules were set, for a sentence: "on 2026-05-04, before training"; empty unless planned."""
+        return f"on {self.made[:10]}, before training" if self.status == "planned" and self.made else ""
+
+
+NO_PLAN = PlanStanding.without()
+"""Of whatever names no run folder."""
+
+
+def standing_of(
+    plan: StudyPlan | None,
+    config: Config,
+    *,
+    splits: Sequence[str],
+    carried: Sequence[Any],
+    histories: Sequence[Sequence[Step]] = (),
+) -> PlanStanding:
+    """How a report of stored scores stands to the plan.
+
+    Args:
+        plan: of the run folder.
+        config: of the report, assignments included.
+        splits: hashes of its partitions.
+        carried: the plan that each dense network has in its history, as a dictionary; `None` where it has none.
+        histories: the steps that made each pruned network of the verdict.
+    """
+    if plan is None:
+        lost = any(document is not None for document in carried)
+        return PlanStanding.without(
+            f"The network was trained under a plan, but {PLAN_NAME} is missing from the run folder"
+            if lost
+            else "This run folder holds no plan"
+        )
+    if not carried or any(document != plan.to_dict() for document in carried):
+        return PlanStanding.without(f"The network was not trained under the {PLAN_NAME} of the run folder")
+    reasons = [
+        f"{name} is {shown(now)} here and {shown(planned)} in the plan"
+        for name, planned, now in differing(plan, decisions_of(config))
+    ]
+    if sorted(splits) != list(plan.splits):
+        of_plan, here = (f"{count} partition{'s' * (count != 1)}" for count in (len(plan.splits), len(splits)))
+        reasons.append(f"the plan is of {of_plan}" + (f", this report of {here}" if of_plan != here else " of others"))
+    reasons += dict.fromkeys(reason for history in histories for reason in _made_otherwise(plan, history))
+    status: Literal["planned", "exploration"] = "exploration" if reasons else "planned"
+    if reasons:
+        more = len(reasons) - _SHOWN
+        listed = "; ".join(reasons[:_SHOWN] + ([f"{more} more"] if more > 0 else []))
+        reason = f"Not as planned at {plan.made}: {listed}."
+    else:
+        reason = f"Margin, level and procedure were set at {plan.made}, when training began (plan {plan.sha256[:12]})."
+    return PlanStanding(status=status, reason=reason, made=plan.made, sha256=plan.sha256)
+
+
+def _made_otherwise(plan: StudyPlan, history: Sequence[Step]) -> Iterator[str]:
+    """Where a network's own history contradicts the plan."""
+    steps = {step["step"]: step for step in history}
+    planned = {name.partition(".")[2]: value for name, value in plan.fields.items() if name.startswith("pruning.")}
+    found: dict[str, Any] = {
+        "repair": [step["step"] for step in history if step["step"] in _REPAIRS],
+        "finetune_epochs": steps.get("finetune", {}).get("epochs", 0),
+    }
+    pruned = steps.get("prune", {})
+    recipe = pruned.get("recipe") or {name: pruned.get(name) for name in ("score", "cost_weight", "layer_floor")}
+    found = dict(recipe) | found
+    for name, value in found.items():
+        if name in planned and planned[name] != value:
+            yield f"the network was made with pruning.{name} {shown(value)}, and {shown(planned[name])} was planned"
+    threshold = plan.fields.get("evaluation.threshold")
+    used = steps["set_threshold"].get("threshold") if "set_threshold" in steps else "auto"
+    if used != threshold:
+        yield f"the network has evaluation.threshold {shown(used)}, and {shown(threshold)} was planned"
 
 
 def shown(value: Any) -> str:

@@ -8,14 +8,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 Array = npt.NDArray[Any]
-Verdict = Literal["non-inferior", "inferior", "inconclusive", "too few"]
 
 FEWEST_PATIENTS = 5
 """Below so many patients there is no interval of anything."""
@@ -60,9 +59,6 @@ class PairedComparison:
         n_worse: pairs that fell by more than `worse_by`.
         n_better: pairs that rose by more than `worse_by`.
         worse_by: the change that counts.
-        margin: the non-inferiority margin, set beforehand.
-        verdict: "non-inferior" if the whole interval lies above -margin, "inferior" if it lies below, otherwise
-            "inconclusive". A report that asks for a least number of patients puts "too few" below it.
         n_flipped: pairs in which one score is undefined because its network rightly predicted nothing, counted as 1.
     """
 
@@ -74,8 +70,6 @@ class PairedComparison:
     n_worse: int
     n_better: int
     worse_by: float
-    margin: float
-    verdict: Verdict
     n_flipped: int
 
 
@@ -167,18 +161,16 @@ def compare(
     baseline_P: Sequence[float] | Array,
     candidate_P: Sequence[float] | Array,
     *,
-    margin: float,
     worse_by: float,
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
 ) -> PairedComparison:
-    """Compare the Dice of two networks on the same patients.
+    """Compare the Dice of two networks on the same patients. `wcr_med.metrics.verdict` says whether one is inferior.
 
     Args:
         baseline_P: Dice of each patient, in [0, 1] or NaN.
         candidate_P: the same patients in the same order.
-        margin: the largest loss of mean Dice that is acceptable, positive, set before the run.
         worse_by: a patient counts as worse when Dice falls by more than this.
         confidence: level of the interval.
         resamples: of the bootstrap over patients.
@@ -206,8 +198,6 @@ def compare(
         n_worse=int(np.count_nonzero(difference < -worse_by)),
         n_better=int(np.count_nonzero(difference > worse_by)),
         worse_by=worse_by,
-        margin=margin,
-        verdict=_verdict(interval, margin),
         n_flipped=int(np.count_nonzero(flipped)),
     )
 
@@ -242,11 +232,3 @@ def wilcoxon_p(difference: Array) -> float:
     if not np.any(difference):
         return 1.0
     return float(stats.wilcoxon(difference).pvalue)
-
-
-def _verdict(interval: Interval | None, margin: float) -> Verdict:
-    if interval is None:
-        return "inconclusive"
-    if interval.low > -margin:
-        return "non-inferior"
-    return "inferior" if interval.high < -margin else "inconclusive"

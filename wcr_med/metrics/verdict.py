@@ -8,13 +8,16 @@ upper bound: who gained them); and below `MIN_PATIENTS` there is no verdict at a
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
+
+from wcr_med.metrics.uncertainty import FEWEST_PATIENTS
 
 Array = npt.NDArray[Any]
+Decision = Literal["non-inferior", "inferior", "inconclusive"]
 
 PROCEDURE = "skewness-corrected t, one added patient (1)"
 """Name of the procedure; the number in brackets rises with every change of what it computes."""
@@ -64,16 +67,16 @@ def bounds_of_mean(difference_P: Array, *, margin: float, confidence: float = 0.
         confidence: in (0, 1).
 
     Returns:
-        `None` for fewer than two patients.
+        `None` for fewer than `FEWEST_PATIENTS` patients.
 
     Source: Hall, *On the removal of skewness by transformation*, J R Stat Soc B 54 (1992), 221-228; the added value as
     in Gaffke, *Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative variable*,
     Math Methods Stat 14 (2005), 451-467.
     """
     n_patients = len(difference_P)
-    if n_patients < 2:
+    if n_patients < FEWEST_PATIENTS:
         return None
-    added = min(1.0, ADDED_MARGINS * margin)
+    added = added_value(margin)
     return Bounds(
         low=_lower(np.append(difference_P, -added), confidence),
         high=-_lower(np.append(-difference_P, -added), confidence),
@@ -82,13 +85,25 @@ def bounds_of_mean(difference_P: Array, *, margin: float, confidence: float = 0.
     )
 
 
+def decide(bounds: Bounds, *, margin: float) -> Decision:
+    """Non-inferior where the lower bound is above -margin, inferior where the upper one is below, else inconclusive."""
+    if bounds.low > -margin:
+        return "non-inferior"
+    return "inferior" if bounds.high < -margin else "inconclusive"
+
+
+def added_value(margin: float) -> float:
+    """What the added patient lost or gained: min(1, 5 margin)."""
+    return min(1.0, ADDED_MARGINS * margin)
+
+
 def _lower(values_N: Array, confidence: float) -> float:
     count = len(values_N)
     mean, spread = float(values_N.mean()), float(values_N.std())
     if spread <= np.finfo(np.float64).eps * abs(mean):  # every value is the added one
         return mean
     skewness = float(np.mean(((values_N - mean) / spread) ** 3))
-    quantile = float(stats.t.ppf((1 + confidence) / 2, count - 1))
+    quantile = float(special.stdtrit(count - 1, (1 + confidence) / 2))
     y = quantile / math.sqrt(count) - skewness / (6 * count)
     h = y if abs(skewness) < 1e-9 else 3 / skewness * (math.cbrt(1 + skewness * y) - 1)
     return mean - h * float(values_N.std(ddof=1))

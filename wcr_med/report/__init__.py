@@ -7,11 +7,11 @@ from wcr_med.report.document import (
     ModelSummary,
     NetworkSummary,
     Score,
-    SummaryDocument,
     TrainingSummary,
 )
 from wcr_med.report.figures import PatientCase, draw_patients, draw_sparsity, load_cases, pick_patients
 from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summary
+from wcr_med.report.summary_document import SummaryDocument
 
 __all__ = [
     "PATIENTS_FIGURE",

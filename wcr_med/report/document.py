@@ -1,14 +1,12 @@
-"""The fields of a summary. Records only: no pixels, no formatting."""
+"""The records that a summary and a report are made of: no pixels, no formatting."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from wcr_med.evaluation.result import SCORE_DEFINITIONS, EvaluationResult, without_nan
-from wcr_med.metrics.averages import DEFINITIONS, Average
+from wcr_med.evaluation.result import EvaluationResult
+from wcr_med.metrics.averages import Average
 from wcr_med.metrics.uncertainty import method_of
 
-SCHEMA_VERSION = 2
 NOTICE = "For research use only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -211,46 +209,3 @@ class ExportSummary:
     def times_smaller(self) -> float:
         """Dense size over the file's size."""
         return self.dense_bytes / self.n_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class SummaryDocument:
-    """Everything that summary.json holds.
-
-    Attributes:
-        title: names the run.
-        command: what made it, to be typed again; `None` if unknown.
-        dense: the network before pruning; `pruned` the exported one.
-        paired: the dictionary of `wcr_med.evaluation.compare_paired`, pruned against dense.
-        ladder: rungs in any order.
-        export: `None` where nothing was exported.
-        threshold_source: "validation" where thresholds were chosen on validation patients, "configuration" where set.
-        provenance: of `wcr_med.provenance.provenance`.
-        notes: sentences that a reader must know, such as warnings of the audit.
-    """
-
-    title: str
-    command: str | None
-    data: DataSummary
-    model: ModelSummary
-    training: TrainingSummary
-    dense: NetworkSummary
-    pruned: NetworkSummary
-    paired: Mapping[str, Any]
-    ladder: tuple[LadderRow, ...]
-    export: ExportSummary | None
-    provenance: Mapping[str, Any]
-    threshold_source: str = "validation"
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; a score that does not exist is None."""
-        document: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "notice": NOTICE,
-            "definitions": {**DEFINITIONS, **SCORE_DEFINITIONS},
-            **without_nan(asdict(self)),
-        }
-        if self.export is not None:
-            document["export"]["times_smaller"] = self.export.times_smaller
-        return document

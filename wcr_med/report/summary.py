@@ -6,7 +6,9 @@ from pathlib import Path
 from wcr_med.errors import printable_lines
 from wcr_med.files import write_json, write_text
 from wcr_med.pruning import RETRAINED, repair_in_words
-from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score, SummaryDocument
+from wcr_med.report.analysis.verdict import margin_words
+from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score
+from wcr_med.report.summary_document import SummaryDocument
 
 SPARSITY_FIGURE = Path("figures/sparsity.png")
 PATIENTS_FIGURE = Path("figures/patients.png")
@@ -23,12 +25,6 @@ _SCORE_ROWS = (
     ("Surface Dice at 1 pixel, mean", "mean_nsd_1px", 3),
     ("Surface Dice at 2 pixels, mean", "mean_nsd_2px", 3),
 )
-
-_VERDICTS = {
-    "non-inferior": "non-inferior to dense",
-    "inferior": "inferior to dense",
-    "inconclusive": "neither non-inferior nor inferior: the interval is too wide to tell",
-}
 
 
 def write_summary(folder: Path, document: SummaryDocument) -> None:
@@ -101,7 +97,7 @@ def _repair_of(ladder: Sequence[LadderRow]) -> tuple[str, ...]:
 
 
 def _headline(document: SummaryDocument) -> str:
-    pruned, dense, paired = document.pruned, document.dense, document.paired
+    pruned, dense, verdict = document.pruned, document.dense, document.verdict
     manner = "in one shot"
     if pruned.retrained_epochs:
         manner = f"and {_epochs(pruned.retrained_epochs)} of training with the mask held ({RETRAINED})"
@@ -110,7 +106,7 @@ def _headline(document: SummaryDocument) -> str:
         f"Dice per patient of {with_interval(pruned.scores['dice_patient'])} on "
         f"{_patients(document.data.n_test, 'unseen ')}; dense it reaches "
         f"{with_interval(dense.scores['dice_patient'])}. "
-        f"Verdict against the margin of {paired['margin']:g} set beforehand: **{_VERDICTS[paired['verdict']]}**."
+        f"Is it non-inferior, at the margin of {margin_words(verdict.margin)}? **{verdict.short}.** {verdict.sentence}"
     )
     if document.export is not None:
         text += (
@@ -140,20 +136,18 @@ def _network_name(network: NetworkSummary) -> str:
 
 def _paired(document: SummaryDocument) -> str:
     paired = document.paired
-    interval = paired["interval"]
-    bounds = f" ({interval['low']:+.3f} to {interval['high']:+.3f})" if interval else ""
-    p_value = paired["wilcoxon_p"]
+    interval = paired.interval
+    bounds = f" ({interval.low:+.3f} to {interval.high:+.3f})" if interval else ""
     text = (
-        f"Pruned minus dense on the same {_patients(paired['n_patients'])}: mean difference of Dice "
-        f"{_signed(paired['mean_difference'])}{bounds}; Wilcoxon signed-rank p = {_number(p_value, 3)}; "
-        f"worse by more than {paired['worse_by']:g}: {paired['n_worse']}, better: {paired['n_better']}."
+        f"Pruned minus dense on the same {_patients(paired.n_patients)}: mean difference of Dice "
+        f"{_signed(paired.mean_difference)}{bounds}; Wilcoxon signed-rank p = {_number(paired.wilcoxon_p, 3)}; "
+        f"worse by more than {paired.worse_by:g}: {paired.n_worse}, better: {paired.n_better}."
     )
-    worst = paired["patients"][0] if paired["patients"] else None
-    if worst is not None and worst["difference"] is not None and worst["difference"] < 0:
-        scores = f"{_number(worst['baseline'], 3)} to {_number(worst['candidate'], 3)}"
-        text += f" Largest loss: {worst['patient_id']}, {scores}."
-    if paired["n_flipped"]:
-        text += f" In {_patients(paired['n_flipped'])} without tumour one of the two raised a false alarm alone."
+    worst = document.pairs[0] if document.pairs else None
+    if worst is not None and worst.difference < 0:
+        text += f" Largest loss: {worst.patient_id}, {_number(worst.dense, 3)} to {_number(worst.pruned, 3)}."
+    if paired.n_flipped:
+        text += f" In {_patients(paired.n_flipped)} without tumour one of the two raised a false alarm alone."
     if document.dense.n_both_empty or document.pruned.n_both_empty:
         text += (
             f" Without a Dice, since there was nothing to find and nothing was found: {document.dense.n_both_empty} "

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from wcr_med.errors import UserError
-from wcr_med.evaluation.plan import PLAN_NAME, StudyPlan, differing, require_held
-from wcr_med.stages.workspace import DENSE, Workspace
+from wcr_med.evaluation.plan import PLAN_NAME, PlanStanding, StudyPlan, differing, require_held, standing_of
+from wcr_med.stages.facts import NetworkFacts
+from wcr_med.stages.workspace import DENSE, Workspace, pruned_name
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,35 @@ def hold_plan(workspace: Workspace) -> None:
     plan = StudyPlan.load(workspace.out)
     if plan is not None:
         require_held(plan, workspace.config, source=str(workspace.out / PLAN_NAME))
+
+
+def plan_standing(
+    workspace: Workspace, dense: Sequence[NetworkFacts], pruned: Sequence[NetworkFacts], *, splits: Sequence[str]
+) -> PlanStanding:
+    """How the report of a run folder stands to its plan.
+
+    Args:
+        workspace: of the whole study; its configuration is that of the report.
+        dense: one for each partition; `pruned` likewise, of the network of the verdict.
+        pruned: see above.
+        splits: hashes of the partitions.
+
+    Raises:
+        UserError: the plan is damaged.
+    """
+    plan = StudyPlan.load(workspace.out)
+    standing = standing_of(
+        plan,
+        workspace.config,
+        splits=splits,
+        carried=[(facts.step(TRAIN_STEP) or {}).get("plan") for facts in dense],
+        histories=[facts.history for facts in pruned],
+    )
+    if plan is None:
+        return standing
+    sparsities = [plan.fields.get("pruning.sparsity"), *plan.fields.get("pruning.also", ())]
+    names = (pruned_name(sparsity) for sparsity in sparsities if isinstance(sparsity, int | float))
+    return replace(standing, networks=tuple(dict.fromkeys(names)))
 
 
 def _begun(workspace: Workspace) -> bool:

@@ -35,6 +35,8 @@ from wcr_med.training import deciding_fields, processor_settings
 
 log = logging.getLogger(__name__)
 
+_NO_RECIPE = {"ladder", "also", "finetune_epochs"}  # of the pruning itself; a fine-tuning is a step of its own
+
 
 def check_pruning(config: PruningConfig) -> None:
     """Refuse settings that cannot work whatever the network, before it is trained.
@@ -157,6 +159,7 @@ def pruned_copy(
         score=config.score,
         cost_weight=config.cost_weight,
         layer_floor=config.layer_floor,
+        recipe=config.model_dump(mode="json", exclude=_NO_RECIPE) | {"sparsity": sparsity, "repair": list(repair)},
         **prune_(model, mask).to_dict(),
     )
     with processor_settings(workspace.config.training.threads):

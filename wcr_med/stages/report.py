@@ -14,22 +14,27 @@ from wcr_med.evaluation.robustness import RobustnessResult, pool_robustness
 from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
 from wcr_med.onnx_file import read_contents
 from wcr_med.provenance import provenance
+from wcr_med.report.analysis.analyse import analyse
 from wcr_med.report.clinical.inputs import Deployment, Design, Leak, Network, Partition, ReportInputs
 from wcr_med.report.clinical.write import write_report
 from wcr_med.stages.deployment import load_deployments
-from wcr_med.stages.facts import NetworkFacts
+from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
 from wcr_med.stages.folds import fold_workspaces
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.leak import AVERAGES, leak_path, load_leak
+from wcr_med.stages.plan import plan_standing
 from wcr_med.stages.robustness import load_robustness, network_names, robustness_path
 from wcr_med.stages.scores import load_scores, require_definitions, scores_path
-from wcr_med.stages.summary import ladder_rows, run_notes
+from wcr_med.stages.summary import ladder_rows, run_notes, write_run_summary
+from wcr_med.stages.trained_as import require_trained_as
 from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
 
 
 @alone
 def report_stage(workspace: Workspace, *, command: str | None = None) -> str:
-    """Write the report of a run, or of all its folds, into `report/`. Always done anew: it only reads.
+    """Write the report of a run, or of all its folds, into `report/`; of a hold-out summary.md too. Always done anew.
+
+    Both are made of one analysis, so that neither can say what the other does not. summary.md needs the ladder.
 
     Args:
         workspace: of the whole run; of a cross-validation the folder that holds `folds/`.
@@ -42,7 +47,10 @@ def report_stage(workspace: Workspace, *, command: str | None = None) -> str:
         UserError: a stage has not been run, or what it left does not fit; the message names the file.
     """
     inputs = collect_inputs(workspace, command=command)
-    page = write_report(inputs, workspace.out / "report")
+    analysis = analyse(inputs)
+    if not workspace.config.split.in_turn and analysis.ladder:
+        write_run_summary(workspace, inputs, analysis, command=command)
+    page = write_report(inputs, workspace.out / "report", analysis=analysis)
     return f"report: {len(inputs.dense.result.rows)} patients, {len(inputs.networks)} networks; open {page}"
 
 
@@ -55,10 +63,13 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
     parts = fold_workspaces(workspace)
     patients = [open_patients(part) for part in parts]
     config, entries = workspace.config, patients[0].entries
-    names = network_names(workspace)
+    names, primary = network_names(workspace), pruned_name(config.pruning.sparsity)
     scores = {name: _scores(parts, patients, name) for name in names}
     facts = {name: [NetworkFacts.load(part.evaluation_folder(name)) for part in parts] for name in names}
+    for name in names:
+        require_trained_as(config, facts[name], source=parts[0].evaluation_folder(name) / FACTS_NAME)
     networks = tuple(_network(config, parts, patients, name, scores[name], facts[name]) for name in names)
+    standing = plan_standing(workspace, facts[DENSE], facts[primary], splits=[found.split.hash for found in patients])
     return ReportInputs(
         title=f"{config.model.name}, pruned to {100 * config.pruning.sparsity:.6g} % sparsity",
         command=command,
@@ -66,7 +77,7 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
         source="a phantom made by this package" if is_phantom(config.data.root) else f"{config.data.format} layout",
         phantom=is_phantom(config.data.root),
         networks=networks,
-        primary=pruned_name(config.pruning.sparsity),
+        primary=primary,
         entries={entry.patient_id: entry for entry in entries},
         attributes=read_attributes(entries, config.data.root),
         partitions=tuple(
@@ -88,6 +99,7 @@ def collect_inputs(workspace: Workspace, *, command: str | None = None) -> Repor
             "training": _named([one.provenance.get("commit") for one in facts[DENSE]]),
             "export": _named(_exported_at(parts, pruned_name(config.pruning.sparsity))),
         },
+        plan=standing,
     )
 
 

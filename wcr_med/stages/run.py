@@ -19,7 +19,6 @@ from wcr_med.stages.leak import leak_path, leak_stage
 from wcr_med.stages.prune import at_sparsity, check_pruning, prune_stage, pruned_sparsities
 from wcr_med.stages.report import report_stage
 from wcr_med.stages.robustness import network_names, robustness_stage
-from wcr_med.stages.summary import summary_stage
 from wcr_med.stages.train import train_stage
 from wcr_med.stages.workspace import DENSE, Workspace, alone, folds_folder, pruned_name
 
@@ -49,8 +48,6 @@ def run_stages(workspace: Workspace, *, command: str | None = None, show_leak: b
     run_folds(workspace, lambda part, number: _run_part(part, ladder=not in_turn, export=number == 0))
     if show_leak:
         log.warning(leak_stage(workspace))
-    if not in_turn:
-        summary_stage(workspace, command=command)
     log.info(report_stage(workspace, command=command))
 
 

@@ -1,20 +1,24 @@
 """Two run folders side by side, from what they stored."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from wcr_med.config import Config, load_config
 from wcr_med.data.phantom import is_phantom
 from wcr_med.data.split import Split
 from wcr_med.errors import UserError
+from wcr_med.evaluation.plan import PlanStanding, StudyPlan
 from wcr_med.evaluation.pool import pool_results
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.locks import holding
 from wcr_med.report.clinical.formats import number
 from wcr_med.report.side_by_side import RunEvaluation, SideBySide, compare_runs, write_side_by_side
 from wcr_med.report.side_by_side.page import verdict_words
+from wcr_med.stages.facts import FACTS_NAME, NetworkFacts
+from wcr_med.stages.plan import plan_standing
 from wcr_med.stages.saved_config import check_saved
 from wcr_med.stages.scores import load_scores
-from wcr_med.stages.workspace import Workspace, folds_folder, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace, folds_folder, pruned_name
 
 
 def side_by_side_stage(run_a: Path, run_b: Path, out: Path, *, model: str | None = None) -> str:
@@ -61,7 +65,8 @@ def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
     check_saved(saved, Config)
     config = load_config(saved)
     network = model or pruned_name(config.pruning.sparsity)
-    parts = [_load_part(part, config, network) for part in _part_folders(folder, config)]
+    folders = _part_folders(folder, config)
+    parts = [_load_part(part, config, network) for part in folders]
     results = [result for result, _ in parts]
     return RunEvaluation(
         name=name,
@@ -72,7 +77,22 @@ def _load(folder: Path, model: str | None, *, name: str) -> RunEvaluation:
         settings=config.report,
         configuration=config.model_dump(mode="json"),
         phantom=is_phantom(config.data.root),
+        plan=_standing(folder, config, folders, network, [split.hash for _, split in parts]),
+        planned={} if (plan := StudyPlan.load(folder)) is None else plan.fields,
     )
+
+
+def _standing(
+    folder: Path, config: Config, folders: Sequence[Path], network: str, splits: Sequence[str]
+) -> PlanStanding:
+    """How the stored scores stand to the run's plan; an exported file stands as the network that it was made of."""
+    parts = [Workspace(out=part, config=config) for part in folders]
+    name = network.removesuffix("-onnx")
+    paths = [part.evaluation_folder(one) / FACTS_NAME for part in parts for one in (DENSE, name)]
+    if missing := [path for path in paths if not path.exists()]:
+        return PlanStanding.without(f"{missing[0].relative_to(folder)} is missing")
+    dense, pruned = ([NetworkFacts.load(part.evaluation_folder(one)) for part in parts] for one in (DENSE, name))
+    return plan_standing(Workspace(out=folder, config=config), dense, pruned, splits=splits)
 
 
 def _part_folders(folder: Path, config: Config) -> list[Path]:

@@ -5,50 +5,48 @@ from collections.abc import Sequence
 
 from wcr_med.data.phantom import is_phantom
 from wcr_med.errors import UserError
-from wcr_med.evaluation import EvaluationResult, compare_paired
+from wcr_med.evaluation import EvaluationResult
 from wcr_med.evaluation.pool import at_level
 from wcr_med.files import read_json
 from wcr_med.provenance import provenance
+from wcr_med.report.analysis.document import Analysis, NetworkAnalysis
+from wcr_med.report.clinical.inputs import ReportInputs
 from wcr_med.report.document import (
     DataSummary,
     ExportSummary,
     LadderRow,
     ModelSummary,
     NetworkSummary,
-    SummaryDocument,
     TrainingSummary,
 )
 from wcr_med.report.figures import draw_patients, draw_sparsity, load_cases
 from wcr_med.report.summary import PATIENTS_FIGURE, SPARSITY_FIGURE, write_summary
+from wcr_med.report.summary_document import SummaryDocument
 from wcr_med.stages.export import manifest_path
 from wcr_med.stages.facts import NetworkFacts
 from wcr_med.stages.inputs import Patients, open_patients
 from wcr_med.stages.ladder import repairs, rung_folder
-from wcr_med.stages.scores import load_scores
-from wcr_med.stages.workspace import DENSE, Workspace, alone, pruned_name
+from wcr_med.stages.workspace import DENSE, Workspace
 
 
-@alone
-def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
-    """Write the summary of a finished run. Always done anew: it only reads what the other stages left.
+def write_run_summary(
+    workspace: Workspace, inputs: ReportInputs, analysis: Analysis, *, command: str | None = None
+) -> None:
+    """Write summary.json, summary.md and two figures of a hold-out, from the analysis that its report is made of.
 
     Raises:
         UserError: a stage has not been run; the message names the missing file.
     """
-    patients = open_patients(workspace)
     config, out = workspace.config, workspace.out
-    pruned_id = pruned_name(config.pruning.sparsity)
-    dense_result, pruned_result = (load_scores(workspace, name, patients.split) for name in (DENSE, pruned_id))
-    ladder = ladder_rows(workspace)
-    draw_sparsity(ladder, (out / SPARSITY_FIGURE).with_suffix(""))
-    kept = workspace.evaluation_folder(pruned_id)
-    draw_patients(load_cases(pruned_result, patients.entries, kept), (out / PATIENTS_FIGURE).with_suffix(""))
-
-    dense, pruned = (NetworkFacts.load(workspace.evaluation_folder(name)) for name in (DENSE, pruned_id))
+    draw_sparsity(analysis.ladder, (out / SPARSITY_FIGURE).with_suffix(""))
+    kept = workspace.evaluation_folder(analysis.primary)
+    cases = load_cases(inputs.pruned.result, tuple(inputs.entries.values()), kept)
+    draw_patients(cases, (out / PATIENTS_FIGURE).with_suffix(""))
+    dense = NetworkFacts.load(workspace.evaluation_folder(DENSE))
     document = SummaryDocument(
         title=f"Pruning {config.model.name} to {100 * config.pruning.sparsity:.6g} % sparsity",
         command=command,
-        data=_data(workspace, patients),
+        data=_data(workspace, open_patients(workspace)),
         model=ModelSummary(
             name=config.model.name,
             features=config.model.features,
@@ -57,28 +55,32 @@ def summary_stage(workspace: Workspace, *, command: str | None = None) -> None:
             grid=(config.preprocess.height, config.preprocess.width),
         ),
         training=_training(dense),
-        dense=NetworkSummary.from_result(
-            dense_result,
-            name=DENSE,
-            sparsity_prunable=dense.sparsity_prunable,
-            sparsity_all=dense.sparsity_all,
-        ),
-        pruned=NetworkSummary.from_result(
-            pruned_result,
-            name=pruned_id,
-            sparsity_prunable=pruned.sparsity_prunable,
-            sparsity_all=pruned.sparsity_all,
-            repair=pruned.repair,
-            retrained_epochs=pruned.retrained_epochs,
-        ),
-        paired=compare_paired(dense_result, pruned_result, config.evaluation, seed=config.seed),
-        ladder=ladder,
-        export=_export(workspace, pruned_id),
-        provenance=provenance(seed=config.seed),
+        dense=_network(analysis, analysis.dense),
+        pruned=_network(analysis, analysis.pruned),
+        paired=analysis.verdict.paired,
+        verdict=analysis.verdict.verdict,
+        pairs=analysis.verdict.pairs,
+        ladder=analysis.ladder,
+        export=_export(workspace, analysis.primary),
+        provenance=inputs.provenance,
         threshold_source="validation" if config.evaluation.threshold == "auto" else "configuration",
-        notes=run_notes(workspace, [dense.provenance.get("commit")]),
+        notes=inputs.notes,
     )
     write_summary(out, document)
+
+
+def _network(analysis: Analysis, network: NetworkAnalysis) -> NetworkSummary:
+    return NetworkSummary(
+        name=network.name,
+        sparsity_prunable=network.sparsity_prunable,
+        sparsity_all=network.sparsity_all,
+        repair=network.repair,
+        retrained_epochs=network.retrained_epochs,
+        threshold=analysis.partitions[0].thresholds[network.name],
+        scores=network.scores,
+        n_both_empty=network.cases.n_both_empty,
+        false_positive_voxels=network.cases.false_positive_voxels,
+    )
 
 
 def ladder_rows(workspace: Workspace) -> tuple[LadderRow, ...]:
@@ -137,9 +139,11 @@ def _institutions(patients: Patients, patient_ids: Sequence[str]) -> dict[str, i
     return dict(sorted(Counter(entry.institution for entry in patients.of(tuple(patient_ids))).items()))
 
 
-def _export(workspace: Workspace, name: str) -> ExportSummary:
+def _export(workspace: Workspace, name: str) -> ExportSummary | None:
     path = workspace.onnx_path(name)
     workspace.vouch(f"export-{name}")
+    if not manifest_path(path).exists():
+        return None
     manifest = read_json(manifest_path(path))
     parity, tolerances = manifest["parity"], workspace.config.export
     return ExportSummary(

@@ -106,6 +106,8 @@ def _train(workspace: Workspace, patients: Patients, plan: StudyPlan | None, gro
         loss=config.loss.model_dump(mode="json"),
         training=config.training.model_dump(mode="json"),
         augment=config.augment.model_dump(mode="json"),
+        model=config.model.model_dump(mode="json"),
+        preprocess=config.preprocess.model_dump(mode="json"),
     )
     artefact = described(workspace, patients, artefact)
     save_model(workspace.model_path(DENSE), model, with_threshold(workspace, patients, model, artefact))

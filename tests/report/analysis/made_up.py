@@ -9,6 +9,7 @@ import numpy as np
 from wcr_med.config import CardConfig, EvaluationConfig, ReportConfig
 from wcr_med.data.attributes import PatientAttributes
 from wcr_med.evaluation.evaluate import score_patient
+from wcr_med.evaluation.plan import PlanStanding
 from wcr_med.evaluation.result import EvaluationResult, PatientRow
 from wcr_med.evaluation.summarise import summarise
 from wcr_med.report.analysis.settings import Settings
@@ -16,7 +17,14 @@ from wcr_med.report.clinical.inputs import Network, Partition, ReportInputs
 
 SHAPE = (5, 24, 24)
 EVALUATION = EvaluationConfig(resamples=100, lesion_min_voxels=4)
-QUICK = Settings(resamples=100, permutations=200, lesion_min_voxels=4)
+PLANNED = PlanStanding(
+    status="planned",
+    reason="Margin, level and procedure were set at 2026-05-04T10:20:30Z, when training began (plan abababababab).",
+    made="2026-05-04T10:20:30Z",
+    sha256="ab" * 32,
+    networks=("pruned-90",),
+)
+QUICK = Settings(resamples=100, permutations=200, lesion_min_voxels=4, plan=PLANNED)
 SURE = 0.875  # probability of a predicted voxel: exact in binary
 
 
@@ -131,5 +139,6 @@ def inputs_of(
         "evaluation": EVALUATION,
         "configuration": {},
         "provenance": {},
+        "plan": PLANNED,
     }
     return ReportInputs(**(fields | changes))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tests.report.analysis.made_up import Found, row, with_dice
+from tests.report.analysis.made_up import PLANNED, Found, row, with_dice
 from wcr_med.data.attributes import PatientAttributes
 from wcr_med.report.analysis.demographics import demographics_of, partition_facts
 from wcr_med.report.analysis.grouping import by_size, cut_in_thirds, groupings
@@ -12,7 +12,7 @@ from wcr_med.report.analysis.settings import Settings
 from wcr_med.report.analysis.subgroups import attribute_analyses
 from wcr_med.report.clinical.inputs import Partition
 
-SETTINGS = Settings(resamples=200, permutations=500)
+SETTINGS = Settings(resamples=200, permutations=500, plan=PLANNED)
 
 
 def attributes_of(rows, **columns):
@@ -95,8 +95,8 @@ def test_a_planted_harm_is_found_among_other_attributes():
     assert planted.harm.excess_loss == pytest.approx(0.06, abs=0.015)
     assert planted.harm.p_holm == pytest.approx(planted.harm.p * 7)
     x, y = planted.groups
-    assert (x.group, x.n_patients, x.verdict, x.tested) == ("x", 15, "inferior", True)
-    assert y.verdict == "non-inferior"
+    assert (x.group, x.n_patients, x.verdict, x.tested) == ("x", 15, "too few", True)
+    assert (y.n_patients, y.verdict) == (45, "non-inferior")
     assert x.difference.value == pytest.approx((pruned - dense)[harmed].mean())
     assert x.dense.value == pytest.approx(dense[harmed].mean())
     assert x.difference.low < x.difference.value < x.difference.high
@@ -123,13 +123,13 @@ def test_verdicts_under_the_null_are_rarely_harm():
 
 
 def test_small_groups_have_no_verdict_and_are_not_tested():
-    rows = with_dice([0.9] * 24)
-    codes = ["1"] * 12 + ["2"] * 9 + [""] * 3
+    rows = with_dice([0.9] * 52)
+    codes = ["1"] * 40 + ["2"] * 9 + [""] * 3
     groups = groupings(rows, attributes_of(rows, gender=codes), columns=("gender",))
-    found = named(attribute_analyses(rows, with_dice([0.8] * 24), groups, SETTINGS))
+    found = named(attribute_analyses(rows, with_dice([0.5] * 52), groups, SETTINGS))
     verdicts = [(entry.group, entry.n_patients, entry.verdict, entry.tested) for entry in found["gender"].groups]
-    assert verdicts == [("1", 12, "inferior", True), ("2", 9, "too few", False), ("not stated", 3, "too few", False)]
-    assert found["gender"].harm.n_patients == 21
+    assert verdicts == [("1", 40, "inferior", True), ("2", 9, "too few", False), ("not stated", 3, "too few", False)]
+    assert found["gender"].harm.n_patients == 49
     assert found["institution"].harm is None
     assert "one group" in found["institution"].note
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from tests.report.analysis.made_up import QUICK, Found, row, rows_of, shifted
-from wcr_med.report.analysis.paired import paired_metrics, patient_pairs, primary_comparison, shift_of
+from wcr_med.report.analysis.paired import dice_verdict, paired_metrics, patient_pairs, shift_of
 from wcr_med.report.document import Score
 
 
@@ -20,8 +20,8 @@ def test_a_network_against_itself():
         assert metric.difference.value == 0, metric.name
         assert (metric.p, metric.p_holm, metric.shift, metric.n_flipped) == (1.0, 1.0, "not shown", 0), metric.name
         assert metric.dense == metric.pruned
-    assert primary_comparison(dense, dense, QUICK).verdict == "too few"
-    assert primary_comparison(dense, dense, replace(QUICK, min_subgroup=3)).verdict == "non-inferior"
+    assert dice_verdict(dense, dense, QUICK).status == "too few"
+    assert dice_verdict(dense * 10, dense * 10, QUICK).status == "non-inferior"
     assert all(pair.difference == 0 for pair in patient_pairs(dense, dense))
 
 
@@ -82,7 +82,7 @@ def test_everything_empty_has_no_differences():
     assert metrics["dice"].difference.n_patients == 0
     assert math.isnan(metrics["ece"].difference.value)
     assert metrics["specificity"].difference.value == 0
-    assert primary_comparison(dense, dense, QUICK).verdict == "too few"
+    assert dice_verdict(dense, dense, QUICK).status == "too few"
 
 
 def test_pairs_are_sorted_by_loss():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tests.report.analysis.made_up import PLANNED
 from wcr_med.evaluation.result import EvaluationResult, PatientRow
 from wcr_med.evaluation.threshold import GRID
 from wcr_med.metrics.uncertainty import compare
@@ -30,11 +31,13 @@ from wcr_med.report.analysis.document import (
     VolumeAgreement,
     VolumePoint,
 )
+from wcr_med.report.analysis.verdict import verdict_of
 from wcr_med.report.document import LadderRow, Score
 
 STATISTICS = Statistics(
-    confidence=0.95, resamples=200, permutations=200, seed=0, margin=0.02, worse_by=0.05,
-    outcome_bounds={}, min_subgroup=10, lesion_min_voxels=10, tolerances_px=(1.0, 2.0), multiplicity="Holm",
+    confidence=0.95, resamples=200, permutations=200, seed=0, margin=0.02, worse_by=0.05, outcome_bounds={},
+    min_subgroup=10, min_patients=40, procedure="p", plan=PLANNED, lesion_min_voxels=10, tolerances_px=(1.0, 2.0),
+    multiplicity="Holm",
 )  # fmt: skip
 
 
@@ -90,7 +93,7 @@ def made_subgroup(name: str, n: int, difference: float, verdict: str = "inconclu
     half = None if n < 2 else 0.12 / math.sqrt(n)
     return Subgroup(
         group=name, n_patients=n, dense=score(0.85, half), pruned=score(0.85 + difference, half),
-        difference=score(difference, half), verdict=verdict if n >= 10 else "too few", tested=n >= 10,
+        difference=score(difference, half), verdict=verdict if n >= 40 else "too few", tested=n >= 10,
     )  # fmt: skip
 
 
@@ -122,9 +125,12 @@ def made_attributes(n_attributes: int, n: int, seed: int = 2) -> tuple[Attribute
 
 def made_comparison(n: int, *, n_undefined: int = 0, n_half: int = 0, n_attributes: int = 16) -> Comparison:
     pairs = made_pairs(n, n_undefined=n_undefined, n_half=n_half)
-    paired = compare([p.dense for p in pairs], [p.pruned for p in pairs], margin=0.02, worse_by=0.05, resamples=200)
+    paired = compare([p.dense for p in pairs], [p.pruned for p in pairs], worse_by=0.05, resamples=200)
+    verdict = verdict_of(
+        np.array([pair.difference for pair in pairs]), margin=0.02, confidence=0.95, min_patients=10, plan=PLANNED
+    )
     return Comparison(
-        network="pruned-90", label="90 % sparsity", paired=paired, metrics=(), pairs=pairs, cost=(),
+        network="pruned-90", label="90 % sparsity", paired=paired, verdict=verdict, metrics=(), pairs=pairs, cost=(),
         worst_disturbance=None, flips=(), not_compared=(), lesions=made_lesions(pairs),
         attributes=made_attributes(n_attributes, n),
     )  # fmt: skip

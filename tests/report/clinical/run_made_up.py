@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from tests.report.analysis.made_up import PLANNED
 from wcr_med.config import CardConfig, DataConfig, EvaluationConfig, ReportConfig
 from wcr_med.data.attributes import PatientAttributes, read_attributes
 from wcr_med.data.index import PatientEntry, index_patients, load_volume
@@ -129,6 +131,7 @@ def make_inputs(
             "processor": "a processor, 2 cores",
         },
         notes=("A sentence that a reader must know.",),
+        plan=replace(PLANNED, networks=(networks[-1].name, *(network.name for network in networks[1:-1]))),
     )
 
 

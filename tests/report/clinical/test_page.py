@@ -154,12 +154,14 @@ def test_first_screen_answers_seven_questions(full):
 def test_numbers_of_the_first_screen_are_those_of_the_analysis(full, made_up):
     analysis = analyse(made_up)
     score, paired = analysis.pruned.scores["dice_patient"], analysis.verdict.paired
+    verdict = analysis.verdict.verdict
     start = full.reading[: full.reading.index("Contents")]
     assert f"{score.value:.3f}" in start
     assert f"{score.low:.3f} to {score.high:.3f}" in start
     assert f"\u2212{-paired.mean_difference:.3f}" in start
     assert f"Worse by more than 0.05: {paired.n_worse} patients" in start
-    assert paired.verdict in start.lower()
+    assert f"{verdict.short} {verdict.sentence}".replace("\u00a0", " ") in start.replace("\u00a0", " ")
+    assert "at the margin of 0.02 set on 2026-05-04, before training?" in start
     assert "14 made-up patients" in start
     assert "174.0 kB" in start
     assert "6.00 ms" in start
@@ -269,4 +271,5 @@ def test_the_whole_configuration_is_not_printed(full):
 
 def test_groups_that_are_not_judged_take_a_line_an_attribute(full):
     assert "Not judged: fewer than 4 patients" in full.reading
-    assert "too few" not in re.search(r'<section id="subgroups".*?</section>', full.text, re.DOTALL)[0]
+    section = re.search(r'<section id="subgroups".*?</section>', full.text, re.DOTALL)[0]
+    assert "too few" not in section.partition("Not judged")[2]  # those above have figures, and no verdict

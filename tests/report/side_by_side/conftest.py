@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.report.analysis.made_up import PLANNED
 from tests.report.side_by_side.squares import result_of, split_of
 from wcr_med.config import EvaluationConfig, ReportConfig
 from wcr_med.report.side_by_side import RunEvaluation
@@ -11,7 +12,18 @@ from wcr_med.report.side_by_side import RunEvaluation
 def make_run():
     """A run of patients and shifts: `make_run("a", {"p1": 0, "p2": 1})`."""
 
-    def make(name, shifts, *, splits=None, configuration=None, margin=0.02, phantom=False, min_subgroup=3, **options):
+    def make(
+        name,
+        shifts,
+        *,
+        splits=None,
+        configuration=None,
+        margin=0.02,
+        phantom=False,
+        min_subgroup=3,
+        plan=PLANNED,
+        **options,
+    ):
         splits = splits or (split_of(shifts),)
         return RunEvaluation(
             name=name,
@@ -22,6 +34,8 @@ def make_run():
             settings=ReportConfig(permutations=50, min_subgroup=min_subgroup),
             configuration=configuration or {"seed": 0},
             phantom=phantom,
+            plan=plan,
+            planned={"evaluation.margin": margin},
         )
 
     return make

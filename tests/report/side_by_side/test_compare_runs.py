@@ -1,12 +1,15 @@
 import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from tests.report.analysis.made_up import PLANNED
 from tests.report.side_by_side.squares import split_of
 from wcr_med.errors import UserError
+from wcr_med.evaluation.plan import NO_PLAN
 from wcr_med.report.side_by_side import compare_runs
 
 A = {"p1": 0, "p2": 1, "p3": 2, "p4": 0}
@@ -43,10 +46,10 @@ def test_agrees_with_scipy(make_run):
 
 
 def test_a_run_against_its_double(make_run):
-    five = A | {"p5": 1, "p6": 2}
-    comparison = compare_runs(make_run("a", five), make_run("b", five))
+    many = {f"p{number}": number % 4 for number in range(40)}
+    comparison = compare_runs(make_run("a", many), make_run("b", many))
     assert comparison.paired.mean_difference == 0
-    assert comparison.paired.verdict == "non-inferior"
+    assert comparison.verdict.status == "non-inferior"
     assert all(entry.shift == "not shown" for entry in comparison.metrics)
     assert comparison.fields == ()
     assert comparison.notices == ()
@@ -74,25 +77,35 @@ def test_another_reference_mask_is_refused(make_run, options):
 
 
 def test_the_margin_is_that_of_run_a(make_run):
-    alike = dict.fromkeys([*A, "p5", "p6"], 0)
-    worse = alike | {"p1": 1}
-    strict, mild = (make_run("a", alike, margin=margin) for margin in (0.01, 0.5))
-    assert compare_runs(strict, make_run("b", worse)).paired.verdict == "inconclusive"
-    comparison = compare_runs(mild, make_run("b", worse))
-    assert comparison.paired.verdict == "non-inferior"
-    assert any("margin is that of run A, 0.5; run B was planned with 0.02" in text for text in comparison.notices)
+    alike = {f"p{number}": 0 for number in range(40)}
+    worse = alike | {"p1": 3}
+    for margin, status in ((0.01, "inconclusive"), (0.5, "non-inferior")):
+        comparison = compare_runs(make_run("a", alike, margin=margin), make_run("b", worse, margin=margin))
+        assert (comparison.verdict.status, comparison.verdict.margin) == (status, margin)
+
+
+def test_plans_of_other_rules_give_no_verdict(make_run):
+    alike = {f"p{number}": 0 for number in range(40)}
+    comparison = compare_runs(make_run("a", alike, margin=0.5), make_run("b", alike))
+    assert comparison.verdict.status == "exploration"
+    assert "differ in evaluation.margin" in comparison.verdict.sentence
+    assert any("margin is that of run A, 0.5; that of run B is 0.02" in text for text in comparison.notices)
+    unplanned = compare_runs(make_run("a", alike), make_run("b", alike, plan=NO_PLAN))
+    assert (unplanned.verdict.status, unplanned.verdict.reason[:6]) == ("no plan", "Run B:")
+    chosen = compare_runs(make_run("a", alike, plan=replace(PLANNED, networks=("pruned-95",))), make_run("b", alike))
+    assert chosen.verdict.status == "exploration"
+    assert "Run A: pruned-90 is compared, and its plan gives a verdict on pruned-95" in chosen.verdict.reason
 
 
 def test_too_few_patients_give_no_verdict(make_run):
     comparison = compare_runs(make_run("a", A, min_subgroup=10), make_run("b", A))
-    assert not comparison.has_verdict
-    assert comparison.to_dict()["paired"]["verdict"] == "too few"
+    assert comparison.to_dict()["verdict"]["status"] == "too few"
 
 
 def test_a_single_patient_has_no_interval(make_run):
     comparison = compare_runs(make_run("a", {"p1": 0}, min_subgroup=1), make_run("b", {"p1": 1}))
     assert comparison.paired.interval is None
-    assert not comparison.has_verdict
+    assert comparison.verdict.status == "too few"
 
 
 def test_nothing_to_find_and_nothing_found(make_run):
@@ -100,7 +113,7 @@ def test_nothing_to_find_and_nothing_found(make_run):
     comparison = compare_runs(make_run("a", empty), make_run("b", empty))
     assert comparison.paired.n_patients == 0
     assert all(math.isnan(line.difference) for line in comparison.patients)
-    assert not comparison.has_verdict
+    assert comparison.verdict.status == "too few"
 
 
 def test_other_tolerances_are_left_out(make_run):

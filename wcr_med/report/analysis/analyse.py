@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from wcr_med.evaluation.rows import PatientRow
+from wcr_med.metrics.verdict import PROCEDURE
 from wcr_med.report.analysis.agreement import volume_agreement
 from wcr_med.report.analysis.calibration import calibration_of
 from wcr_med.report.analysis.checks import check_inputs
@@ -14,12 +15,13 @@ from wcr_med.report.analysis.flips import compared_in, flipped_patients, not_com
 from wcr_med.report.analysis.grouping import Grouping, groupings
 from wcr_med.report.analysis.lesions import lesion_detection, lesion_points
 from wcr_med.report.analysis.notices import notices_of
-from wcr_med.report.analysis.paired import paired_metrics, patient_pairs, primary_comparison
+from wcr_med.report.analysis.paired import dice_comparison, dice_verdict, paired_metrics, patient_pairs
 from wcr_med.report.analysis.robustness import robustness_curves
 from wcr_med.report.analysis.settings import Settings
 from wcr_med.report.analysis.subgroups import attribute_analyses
 from wcr_med.report.analysis.summary import cases_of, partition_scores, scores_of, threshold_in
 from wcr_med.report.analysis.thresholds import threshold_curve
+from wcr_med.report.analysis.verdict import JUDGED
 from wcr_med.report.clinical.inputs import Network, ReportInputs
 
 
@@ -31,7 +33,7 @@ def analyse(inputs: ReportInputs) -> Analysis:
             on other patients for one network.
     """
     check_inputs(inputs)
-    settings = Settings.of(inputs.evaluation, inputs.settings, inputs.dense.result)
+    settings = Settings.of(inputs.evaluation, inputs.settings, inputs.dense.result, inputs.plan)
     rows = {network.name: _sorted_rows(network) for network in inputs.networks}
     dense = rows[inputs.dense.name]
     groups = groupings(dense, inputs.attributes, columns=inputs.settings.subgroup_columns)
@@ -99,7 +101,8 @@ def _comparison(
     return Comparison(
         network=network.name,
         label=network.label,
-        paired=primary_comparison(dense, pruned, settings),
+        paired=dice_comparison(dense, pruned, settings),
+        verdict=dice_verdict(dense, pruned, settings, network=network.name),
         metrics=paired_metrics(dense, pruned, settings),
         pairs=patient_pairs(dense, pruned),
         cost=pruning_cost(dense, pruned),
@@ -121,6 +124,9 @@ def _statistics(inputs: ReportInputs, settings: Settings, comparisons: Sequence[
         worse_by=settings.worse_by,
         outcome_bounds=outcome_bounds(settings.worse_by),
         min_subgroup=settings.min_subgroup,
+        min_patients=comparisons[0].verdict.min_patients,
+        procedure=PROCEDURE,
+        plan=settings.plan,
         lesion_min_voxels=settings.lesion_min_voxels,
         tolerances_px=inputs.evaluation.tolerance_px,
         multiplicity=_multiplicity(settings, comparisons, primary=inputs.primary),
@@ -130,16 +136,22 @@ def _statistics(inputs: ReportInputs, settings: Settings, comparisons: Sequence[
 def _multiplicity(settings: Settings, comparisons: Sequence[Comparison], *, primary: str) -> str:
     planned = next(comparison for comparison in comparisons if comparison.network == primary)
     n_tested = sum(entry.harm is not None for entry in planned.attributes)
-    n_groups = sum(group.verdict != "too few" for entry in planned.attributes for group in entry.groups)
+    n_groups = sum(group.verdict in JUDGED for entry in planned.attributes for group in entry.groups)
     n_networks = len(comparisons)
     several = f" There are {n_networks} pruned networks; nothing is adjusted across them." if n_networks > 1 else ""
+    one = (
+        "One comparison was set before training: dice_patient of the primary pruned network against the dense one, at a"
+        f" margin of {settings.margin:g}. Everything else explores."
+        if settings.plan.status == "planned"
+        else "No comparison here was set before training: everything explores."
+    )
     return (
-        "One comparison was set beforehand: dice_patient of the primary pruned network against the dense one, at a"
-        f" margin of {settings.margin:g}. Everything else explores. The table compares {len(planned.metrics)} metrics:"
+        f"{one} The table compares {len(planned.metrics)} metrics:"
         " intervals and p are not adjusted, p_holm is (Holm, over all of them). Subgroup verdicts"
-        f" ({n_groups} groups of at least {settings.min_subgroup} patients) are not adjusted; that some fail by chance"
-        f" is expected. The harm test takes the largest harm over the groups of an attribute ({settings.permutations}"
-        f" permutations, seed {settings.seed}) and is adjusted over {n_tested} attributes (Holm).{several}"
+        f" ({n_groups} groups of at least {planned.verdict.min_patients} patients) are not adjusted; that some fail by"
+        " chance is expected. The harm test takes the largest harm over the groups of an attribute"
+        f" ({settings.permutations} permutations, seed {settings.seed}) and is adjusted over {n_tested}"
+        f" attributes (Holm).{several}"
     )
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wcr_med.metrics.uncertainty import PairedComparison
+from wcr_med.report.analysis.verdict import Status, Verdict
 from wcr_med.report.document import Score
 
 Better = Literal["higher", "lower", "nearer zero"]
 Shift = Literal["better", "worse", "not shown"]
-GroupVerdict = Literal["non-inferior", "inferior", "inconclusive", "too few"]
 Change = Literal[
     "Dice fell",
     "Dice rose",
@@ -213,7 +213,7 @@ class Subgroup:
         n_patients: in the group.
         dense: dice_patient within it; `pruned` likewise.
         difference: paired, pruned minus dense.
-        verdict: against the margin of the whole; "too few" below `report.min_subgroup` patients with a difference.
+        verdict: status of `wcr_med.report.analysis.verdict.Verdict`, at the margin of the whole.
         tested: takes part in the harm test of its attribute.
     """
 
@@ -222,8 +222,12 @@ class Subgroup:
     dense: Score
     pruned: Score
     difference: Score
-    verdict: GroupVerdict
+    verdict: Status
     tested: bool
+
+    def is_shown(self, min_subgroup: int) -> bool:
+        """Whether enough patients have a difference for the group's figures to be shown, if not for a verdict."""
+        return self.difference.n_patients >= min_subgroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +284,8 @@ class Comparison:
 
     Attributes:
         network: name of the pruned one; `label` for headings.
-        paired: of dice_patient, with the verdict of non-inferiority; "too few" below `report.min_subgroup` patients.
+        paired: of dice_patient.
+        verdict: of non-inferiority in dice_patient.
         metrics: every metric.
         pairs: the largest loss first; patients without a difference last.
         cost: what pruning cost, in the figures of the first screen.
@@ -294,6 +299,7 @@ class Comparison:
     network: str
     label: str
     paired: PairedComparison
+    verdict: Verdict
     metrics: tuple[PairedMetric, ...]
     pairs: tuple[PatientPair, ...]
     cost: tuple[CostFigure, ...]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from wcr_med.evaluation.plan import PlanStanding
 from wcr_med.evaluation.result import without_nan
 from wcr_med.report.analysis.comparison_records import (
     AttributeAnalysis,
@@ -12,7 +13,6 @@ from wcr_med.report.analysis.comparison_records import (
     Comparison,
     CostFigure,
     Flip,
-    GroupVerdict,
     HarmTest,
     Jump,
     LesionPoint,
@@ -50,7 +50,6 @@ __all__ = [
     "CostFigure",
     "Demographics",
     "Flip",
-    "GroupVerdict",
     "HarmTest",
     "Jump",
     "LesionDetection",
@@ -205,10 +204,13 @@ class Statistics:
         resamples: of the bootstrap over patients.
         permutations: of the permutation tests.
         seed: of both.
-        margin: of non-inferiority, in dice_patient, set before the run.
+        margin: of non-inferiority, in dice_patient.
         worse_by: the change of Dice that counts as a change of a patient's outcome.
         outcome_bounds: by figure of a patient, the change beyond which its outcome has changed.
-        min_subgroup: below it no verdict.
+        min_subgroup: below it a group of patients is counted alone, and not tested for harm.
+        min_patients: below it no verdict.
+        procedure: name of what computes the bounds of a verdict.
+        plan: when margin, level and procedure were set, and whether they are the planned ones.
         lesion_min_voxels: below it no lesion.
         tolerances_px: of the normalised surface Dice.
         multiplicity: what was done about many comparisons, in sentences.
@@ -222,6 +224,9 @@ class Statistics:
     worse_by: float
     outcome_bounds: Mapping[str, float]
     min_subgroup: int
+    min_patients: int
+    procedure: str
+    plan: PlanStanding
     lesion_min_voxels: int
     tolerances_px: tuple[float, ...]
     multiplicity: str

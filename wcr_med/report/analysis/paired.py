@@ -17,24 +17,55 @@ from wcr_med.report.analysis.comparison_records import Better, PairedMetric, Pat
 from wcr_med.report.analysis.estimates import exchange_p, holm, score_of_difference, score_of_mean
 from wcr_med.report.analysis.metric_table import PatientMetric, PooledMetric, patient_metrics, pooled_metrics
 from wcr_med.report.analysis.settings import Settings
+from wcr_med.report.analysis.verdict import Verdict, verdict_of
 from wcr_med.report.document import Score
 
 Array = npt.NDArray[Any]
 Rows = Sequence[PatientRow]
 
 
-def primary_comparison(dense: Rows, pruned: Rows, settings: Settings) -> PairedComparison:
-    """The comparison that was set beforehand: dice_patient against the margin; of all patients, or of a subgroup."""
-    paired = compare(
+def dice_comparison(dense: Rows, pruned: Rows, settings: Settings) -> PairedComparison:
+    """dice_patient, pruned minus dense; of all patients, or of a subgroup."""
+    return compare(
         [row.dice for row in dense],
         [row.dice for row in pruned],
-        margin=settings.margin,
         worse_by=settings.worse_by,
         confidence=settings.confidence,
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    return paired if paired.n_patients >= settings.min_subgroup else replace(paired, verdict="too few")
+
+
+def dice_verdict(dense: Rows, pruned: Rows, settings: Settings, *, network: str | None = None) -> Verdict:
+    """The verdict on dice_patient, pruned against dense, at the margin; of all patients, or of a subgroup.
+
+    Args:
+        dense: rows of the same patients in the same order as `pruned`.
+        pruned: of the network that is judged.
+        settings: margin, level, least number of patients, and how they stand to the plan.
+        network: name of the pruned one; a network that the plan does not name gets no verdict. `None`: not asked.
+    """
+    difference_P = dice_differences(dense, pruned)
+    plan = settings.plan
+    if plan.status == "planned" and network is not None and network not in plan.networks:
+        planned = ", ".join(plan.networks) or "none"
+        plan = replace(plan, status="exploration", reason=f"The plan of {plan.made} names {planned}, not {network}.")
+    return verdict_of(
+        difference_P,
+        margin=settings.margin,
+        confidence=settings.confidence,
+        min_patients=settings.min_subgroup,
+        plan=plan,
+        p=wilcoxon_p(difference_P[np.isfinite(difference_P)]),
+        nothing=_of_nothing(dense, np.isfinite(difference_P)),
+    )
+
+
+def _of_nothing(dense: Rows, used_P: Array) -> float:
+    """Mean difference to `dense` of a network that finds nothing, which is right where nothing is; NaN for nobody."""
+    finds_nothing_P = [math.nan if row.tp + row.fn == 0 else 0.0 for row in dense]
+    difference_P = paired_differences([row.dice for row in dense], finds_nothing_P)
+    return float(np.nan_to_num(difference_P)[used_P].mean()) if used_P.any() else math.nan
 
 
 def paired_metrics(dense: Rows, pruned: Rows, settings: Settings) -> tuple[PairedMetric, ...]:

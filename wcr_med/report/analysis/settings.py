@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from wcr_med.config import EvaluationConfig, ReportConfig
+from wcr_med.evaluation.plan import NO_PLAN, PlanStanding
 from wcr_med.evaluation.result import EvaluationResult
 
 
@@ -17,8 +18,9 @@ class Settings:
         seed: of both.
         margin: of non-inferiority in dice_patient.
         worse_by: the change of Dice that counts for a patient.
-        min_subgroup: patients with a difference, below which a group gets no verdict.
+        min_subgroup: patients with a difference, below which a group is not tested for harm and gets no verdict.
         lesion_min_voxels: components of fewer voxels are no lesions.
+        plan: how all of this stands to the plan of the study.
     """
 
     confidence: float = 0.95
@@ -29,9 +31,12 @@ class Settings:
     worse_by: float = 0.05
     min_subgroup: int = 10
     lesion_min_voxels: int = 10
+    plan: PlanStanding = NO_PLAN
 
     @classmethod
-    def of(cls, evaluation: EvaluationConfig, report: ReportConfig, result: EvaluationResult) -> "Settings":
+    def of(
+        cls, evaluation: EvaluationConfig, report: ReportConfig, result: EvaluationResult, plan: PlanStanding
+    ) -> "Settings":
         """Those of a run; seed and smallest lesion are those of the evaluation that is compared with."""
         return cls(
             confidence=evaluation.confidence,
@@ -42,4 +47,5 @@ class Settings:
             worse_by=evaluation.worse_by,
             min_subgroup=report.min_subgroup,
             lesion_min_voxels=result.lesion_min_voxels,
+            plan=plan,
         )

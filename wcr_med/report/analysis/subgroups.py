@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from wcr_med.evaluation.rows import PatientRow
-from wcr_med.report.analysis.comparison_records import AttributeAnalysis, GroupVerdict, Subgroup
+from wcr_med.report.analysis.comparison_records import AttributeAnalysis, Subgroup
 from wcr_med.report.analysis.estimates import holm, make_score, score_of_mean
 from wcr_med.report.analysis.grouping import NOT_STATED, Grouping
 from wcr_med.report.analysis.harm import harm_test
-from wcr_med.report.analysis.paired import dice_differences, primary_comparison
+from wcr_med.report.analysis.paired import dice_comparison, dice_differences, dice_verdict
 from wcr_med.report.analysis.settings import Settings
 
 Rows = Sequence[PatientRow]
@@ -71,15 +71,14 @@ def _analyse(dense: Rows, pruned: Rows, grouping: Grouping, settings: Settings) 
 
 
 def _subgroup(group: str, dense: Rows, pruned: Rows, settings: Settings, *, tested: bool) -> Subgroup:
-    paired = primary_comparison(dense, pruned, settings)
-    verdict: GroupVerdict = paired.verdict if paired.n_patients >= settings.min_subgroup else "too few"
+    paired = dice_comparison(dense, pruned, settings)
     return Subgroup(
         group=group,
         n_patients=len(dense),
         dense=score_of_mean(np.array([row.dice for row in dense]), settings),
         pruned=score_of_mean(np.array([row.dice for row in pruned]), settings),
         difference=make_score(paired.mean_difference, paired.interval, paired.n_patients),
-        verdict=verdict,
+        verdict=dice_verdict(dense, pruned, settings).status,
         tested=tested,
     )
 

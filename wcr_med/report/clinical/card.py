@@ -115,6 +115,7 @@ def _metrics(analysis: Analysis) -> Metrics:
         definitions=dict(analysis.definitions),
         thresholds={partition.name: dict(partition.thresholds) for partition in analysis.partitions},
         margin=statistics.margin,
+        plan=statistics.plan,
         worse_by=statistics.worse_by,
         confidence=statistics.confidence,
         resamples=statistics.resamples,
@@ -144,6 +145,7 @@ def _analyses(analysis: Analysis) -> QuantitativeAnalyses:
         n_patients=analysis.n_patients,
         scores={network.name: dict(network.scores) for network in analysis.networks},
         non_inferiority=analysis.verdict.paired,
+        verdict=analysis.verdict.verdict,
         changes=analysis.verdict.metrics,
         subgroups=tuple(
             CardSubgroup(

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from wcr_med.evaluation.plan import PlanStanding
 from wcr_med.evaluation.rows import without_nan
 from wcr_med.metrics.uncertainty import PairedComparison
 from wcr_med.report.analysis.comparison_records import WorstDisturbance
 from wcr_med.report.analysis.document import Demographics, LesionDetection, PairedMetric, PartitionFacts
+from wcr_med.report.analysis.verdict import Verdict
 from wcr_med.report.clinical.inputs import Deployment
 from wcr_med.report.document import NOTICE, Score
 
@@ -113,7 +115,8 @@ class Metrics:
     Attributes:
         definitions: by the names of the scores below, what each is.
         thresholds: by partition and network, the probability from which a voxel is lesion.
-        margin: of non-inferiority in mean Dice, set before the run.
+        margin: of non-inferiority in mean Dice.
+        plan: when the margin and all else that decides the verdict were set, and whether they are the planned ones.
         worse_by: the change of Dice that counts for a patient.
         confidence: level of the intervals; `resamples` of the bootstrap over patients.
         resamples: see above.
@@ -122,6 +125,7 @@ class Metrics:
     definitions: Mapping[str, str]
     thresholds: Mapping[str, Mapping[str, float]]
     margin: float
+    plan: PlanStanding
     worse_by: float
     confidence: float
     resamples: int
@@ -163,7 +167,7 @@ class CardSubgroup:
         attribute: "institution", or another; `group` its code.
         n_patients: in the group.
         dice_patient: of the primary network; `difference` to the dense one, paired.
-        verdict: against the margin, "too few" below the least number of patients.
+        verdict: status of `wcr_med.report.analysis.verdict.Verdict`, at the margin of the whole.
     """
 
     attribute: str
@@ -181,7 +185,8 @@ class QuantitativeAnalyses:
     Attributes:
         n_patients: test patients.
         scores: by network and name.
-        non_inferiority: of the primary network against the dense one, in dice_patient.
+        non_inferiority: the primary network against the dense one, in dice_patient.
+        verdict: on that difference, or why there is none.
         changes: every metric, primary network against the dense one.
         subgroups: of the primary network.
         harmed: sentence: whether a subgroup lost more than the rest.
@@ -193,6 +198,7 @@ class QuantitativeAnalyses:
     n_patients: int
     scores: Mapping[str, Mapping[str, Score]]
     non_inferiority: PairedComparison
+    verdict: Verdict
     changes: tuple[PairedMetric, ...]
     subgroups: tuple[CardSubgroup, ...]
     harmed: str

@@ -42,7 +42,8 @@ CLAIM_2024 = GuidelineSpec(
                     number="4",
                     name="Aims and hypotheses",
                     sections=("summary", "pruning"),
-                    answer="Whether the pruned network is non-inferior to the dense one, at a margin set beforehand.",
+                    answer="Whether the pruned network is non-inferior to the dense one, at a margin."
+                    " The summary says whether and when it was set before training.",
                 ),
             ),
         ),
@@ -182,8 +183,8 @@ CLAIM_2024 = GuidelineSpec(
                     number="26",
                     name="Selection of the final model",
                     sections=("partitions", "provenance"),
-                    answer="Epoch and threshold were chosen on validation patients; the pruned network of the verdict"
-                    " is pruning.sparsity of the configuration.",
+                    answer="The epoch was chosen on validation patients, and so was the threshold unless the"
+                    " configuration sets it; the pruned network of the verdict is that of pruning.sparsity.",
                 ),
                 ItemSpec(
                     number="27",

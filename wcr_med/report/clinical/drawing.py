@@ -22,7 +22,7 @@ Figures = Mapping[str, tuple[str, ...]]
 def draw_figures(inputs: ReportInputs, analysis: Analysis) -> Figures:
     """Draw every plot of the report. Below the least number of patients for a verdict none is drawn either."""
     dense, pruned, verdict, statistics = analysis.dense, analysis.pruned, analysis.verdict, analysis.statistics
-    enough = verdict.paired.n_patients >= statistics.min_subgroup
+    enough = verdict.verdict.status != "too few"
     return {
         "verdict": (draw_verdict(analysis, prefix="plot-verdict"),) if enough else (),
         "patients": (draw_patients(verdict, statistics, prefix="plot-patients"),),

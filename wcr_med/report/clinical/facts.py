@@ -2,54 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from wcr_med.metrics.uncertainty import FEWEST_PATIENTS, PairedComparison
-from wcr_med.report.analysis.document import Analysis, Comparison, PairedMetric
+from wcr_med.report.analysis.document import Analysis, PairedMetric
 from wcr_med.report.analysis.estimates import make_score
+from wcr_med.report.analysis.verdict import margin_words
 from wcr_med.report.clinical.formats import counted, listed, milliseconds, number, p_value, percent, size, span
 from wcr_med.report.clinical.inputs import Deployment, Latency, ReportInputs
 from wcr_med.report.document import Score
 
 
-@dataclass(frozen=True, kw_only=True)
-class VerdictText:
-    """A verdict in words.
-
-    Attributes:
-        short: for a table.
-        long: with the numbers behind it.
-    """
-
-    short: str
-    long: str
-
-
-_SHORT = {"non-inferior": "Non-inferior", "inferior": "Inferior", "inconclusive": "Inconclusive"}
-
-
-def verdict_text(comparison: Comparison, *, min_patients: int, level: float) -> VerdictText:
-    """The verdict of non-inferiority in words; none below `min_patients` patients."""
-    paired = comparison.paired
-    if paired.n_patients < min_patients or paired.interval is None:
-        few = f"{counted(paired.n_patients, 'patient')} with a difference; at least {max(2, min_patients)} are needed"
-        return VerdictText(
-            short="No verdict: too few patients", long=f"{_upper(few)} before anything may be concluded."
-        )
-    low, high = paired.interval.low, paired.interval.high
-    ends = f"the {percent(level)} interval of the mean difference, {span(low, high, signed=True)}"
-    floor = number(-paired.margin, _margin_digits(paired.margin))
-    numbers = f"(n = {paired.n_patients}, {p_value(paired.wilcoxon_p)} against no difference, Wilcoxon signed-rank)"
-    worse = " Pruning still costs something: the whole interval lies below 0." if high < 0 else ""
-    long = {
-        "non-inferior": f"The whole of {ends}, lies above {floor} {numbers}. A larger loss of mean Dice does not fit"
-        f" these patients.{worse}",
-        "inferior": f"The whole of {ends}, lies below {floor} {numbers}. Pruning costs more than was deemed"
-        " acceptable.",
-        "inconclusive": f"{_upper(ends)}, holds {floor} {numbers}. These patients cannot tell whether the loss is"
-        " acceptable.",
-    }[paired.verdict]
-    return VerdictText(short=_SHORT[paired.verdict], long=long)
+def verdict_question(analysis: Analysis) -> str:
+    """What the verdict answers, and when its margin was set, where that can be shown."""
+    statistics = analysis.statistics
+    set_when = f" set {statistics.plan.set_when}" if statistics.plan.set_when else ""
+    return f"Is it non-inferior to the dense network, at the margin of {margin_words(statistics.margin)}{set_when}?"
 
 
 def design_words(inputs: ReportInputs) -> str:
@@ -236,6 +203,7 @@ def page_facts(inputs: ReportInputs, analysis: Analysis) -> Mapping[str, str | b
         "whom": whom(inputs, analysis),
         "sure": sure(analysis),
         "cost": cost(analysis.verdict.paired),
+        "verdict_question": verdict_question(analysis),
     }
 
 
@@ -248,11 +216,3 @@ def _fastest(files: Sequence[Deployment]) -> tuple[Deployment, Latency | None]:
 def _single(file: Deployment) -> Latency | None:
     """The latency with the fewest threads."""
     return min(file.latency, key=lambda entry: entry.threads, default=None)
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _margin_digits(margin: float) -> int:
-    return max(2, len(f"{margin:g}".partition(".")[2]))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from wcr_med.config import CardConfig, EvaluationConfig, ReportConfig
 from wcr_med.data.attributes import PatientAttributes
 from wcr_med.data.index import PatientEntry
+from wcr_med.evaluation.plan import NO_PLAN, PlanStanding
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.evaluation.robustness import RobustnessResult
 from wcr_med.report.document import LadderRow
@@ -153,6 +154,7 @@ class ReportInputs:
         card: what the user states.
         settings: of the report.
         evaluation: the definitions' parameters: tolerances, margin, level.
+        plan: how all of this stands to the plan that was frozen when training began.
         configuration: the resolved configuration of the run, JSON-ready.
         provenance: of `wcr_med.provenance.provenance`, of the report.
         notes: sentences that a reader must know.
@@ -180,6 +182,7 @@ class ReportInputs:
     provenance: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     commits: Mapping[str, str | None] = field(default_factory=dict)
+    plan: PlanStanding = NO_PLAN
 
     @property
     def dense(self) -> Network:

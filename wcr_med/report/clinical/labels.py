@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wcr_med.pruning import RETRAINED, repair_in_words
 from wcr_med.report.analysis.document import Analysis, Characteristic, PairedMetric, Subgroup
+from wcr_med.report.analysis.verdict import JUDGED
 from wcr_med.report.clinical.formats import NOT_DEFINED, counted, listed, number
 from wcr_med.report.clinical.inputs import Network
 
@@ -115,8 +116,11 @@ def characteristic(entry: Characteristic) -> str:
 
 
 def group_verdict(group: Subgroup) -> str:
-    """The verdict on a group; none below the least number of patients."""
-    return "no verdict: too few patients" if group.verdict == "too few" else group.verdict
+    """The verdict on a group, or why there is none."""
+    return group.verdict if group.verdict in JUDGED else f"no verdict: {_NO_VERDICT.get(group.verdict, group.verdict)}"
+
+
+_NO_VERDICT = {"too few": "too few patients"}
 
 
 def tests_used(metrics: Iterable[PairedMetric]) -> str:

@@ -3,7 +3,7 @@
 import math
 
 from wcr_med.report.analysis.document import Analysis
-from wcr_med.report.clinical.formats import counted
+from wcr_med.report.clinical.formats import counted, percent
 from wcr_med.report.clinical.inputs import ReportInputs
 
 
@@ -52,6 +52,15 @@ def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
         sentences.append("Robustness to disturbed images was not measured.")
     unmeasured = "" if any(analysis.deployment.values()) else "; no exported file was measured"
     sentences.append(f"Scores are of the networks in PyTorch{unmeasured}.")
-    if analysis.statistics.multiplicity:
-        sentences.append("Many comparisons are made; only the verdict of non-inferiority was planned before the run.")
+    planned = analysis.statistics.plan.status == "planned"
+    sentences.append(
+        "Many comparisons are made; "
+        + ("only the verdict of non-inferiority was planned before training." if planned else "none was planned.")
+    )
+    one_in = max(2, round(analysis.n_patients / 3))
+    unseen = (1 - 1 / one_in) ** analysis.n_patients
+    sentences.append(
+        f"A loss that no test patient shows cannot be excluded: one that hits one patient in {one_in} is absent from"
+        f" {counted(analysis.n_patients, 'patient')} with a probability of {percent(unseen, 0)}."
+    )
     return tuple(sentences)

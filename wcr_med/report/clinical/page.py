@@ -160,12 +160,7 @@ def _environment(analysis: Analysis) -> jinja2.Environment:
 def _sentences(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
     """Text that is made of numbers."""
     statistics = analysis.statistics
-    verdicts = {
-        comparison.network: facts.verdict_text(
-            comparison, min_patients=statistics.min_subgroup, level=statistics.confidence
-        )
-        for comparison in analysis.comparisons
-    }
+    verdicts = {comparison.network: comparison.verdict for comparison in analysis.comparisons}
     return {
         "facts": facts.page_facts(inputs, analysis),
         "verdicts": verdicts,
@@ -195,10 +190,8 @@ def _tables(inputs: ReportInputs, analysis: Analysis) -> dict[str, Any]:
     ]
     return {
         "changed_fields": changed_fields(inputs.configuration),
-        "judged": [(entry, groups) for entry in analysis.verdict.attributes if (groups := _groups(entry, judged=True))],
-        "unjudged": [
-            (entry, groups) for entry in analysis.verdict.attributes if (groups := _groups(entry, judged=False))
-        ],
+        "judged": _by_attribute(analysis, shown=True),
+        "unjudged": _by_attribute(analysis, shown=False),
         "score_rows": labels.score_rows(names),
         "detection_rows": labels.detection_rows(names),
         "comparisons": sorted(analysis.comparisons, key=lambda comparison: comparison.network != analysis.primary),
@@ -218,9 +211,14 @@ def _as_yaml(value: Any) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _groups(attribute: AttributeAnalysis, *, judged: bool) -> list[Subgroup]:
-    """Groups with a verdict, or those with too few patients for one."""
-    return [group for group in attribute.groups if (group.verdict != "too few") == judged]
+def _by_attribute(analysis: Analysis, *, shown: bool) -> list[tuple[AttributeAnalysis, list[Subgroup]]]:
+    """Groups that are shown with their figures, or those that are counted alone; attributes without any left out."""
+    least = analysis.statistics.min_subgroup
+    found = (
+        (attribute, [group for group in attribute.groups if group.is_shown(least) == shown])
+        for attribute in analysis.verdict.attributes
+    )
+    return [(attribute, groups) for attribute, groups in found if groups]
 
 
 def _by_partition(demographics: Sequence[Demographics]) -> list[tuple[str, list[Demographics]]]:

@@ -13,6 +13,7 @@ from wcr_med.evaluation.stored import mask_path
 from wcr_med.evaluation.tables import LESION_COLUMNS, lesion_records, patient_record, write_records
 from wcr_med.files import explain_os_errors, write_json, write_text
 from wcr_med.report.analysis.analyse import analyse
+from wcr_med.report.analysis.document import Analysis
 from wcr_med.report.clinical.card import model_card
 from wcr_med.report.clinical.crosswalk import crosswalk
 from wcr_med.report.clinical.drawing import draw_figures
@@ -26,7 +27,7 @@ PAGE = "report.html"
 """Name of the page in the folder of a report."""
 
 
-def write_report(inputs: ReportInputs, folder: Path) -> Path:
+def write_report(inputs: ReportInputs, folder: Path, *, analysis: Analysis | None = None) -> Path:
     """Write the report of a run; what an earlier one left in `folder` under the same names is replaced.
 
     All files are made in a hidden folder first and renamed at the end, the page last: a report that fails leaves the
@@ -36,6 +37,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> Path:
         inputs: what it is made of; no network is needed.
         folder: gets report.html, metrics.json, per_patient.csv, per_lesion.csv, model_card.json and
             masks/NETWORK/PATIENT.nii.gz.
+        analysis: of the same inputs; made here where it is `None`.
 
     Returns:
         The path of the page.
@@ -43,7 +45,7 @@ def write_report(inputs: ReportInputs, folder: Path) -> Path:
     Raises:
         UserError: the inputs do not fit together, a stored mask is missing, or the folder cannot be written.
     """
-    analysis = analyse(inputs)
+    analysis = analysis or analyse(inputs)
     _LOG.info("report: %d networks on %d patients analysed; drawing", len(analysis.networks), analysis.n_patients)
     page = render_page(
         inputs,

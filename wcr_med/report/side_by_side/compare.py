@@ -9,7 +9,7 @@ from wcr_med.evaluation.summarise import summarise
 from wcr_med.report.analysis.comparison_records import PairedMetric
 from wcr_med.report.analysis.estimates import holm
 from wcr_med.report.analysis.flips import Compared, compared_in, flipped_patients, not_compared_in, outcome_bounds
-from wcr_med.report.analysis.paired import paired_metrics, patient_pairs, primary_comparison
+from wcr_med.report.analysis.paired import dice_comparison, dice_verdict, paired_metrics, patient_pairs
 from wcr_med.report.analysis.settings import Settings
 from wcr_med.report.clinical.outcomes import jump_words
 from wcr_med.report.document import Score
@@ -19,6 +19,7 @@ from wcr_med.report.side_by_side.differences import (
     find_definitions,
     notices_of,
     require_same_reference,
+    shared_plan,
 )
 from wcr_med.report.side_by_side.document import PatientLine, RunEvaluation, RunFacts, SideBySide
 
@@ -28,8 +29,8 @@ Rows = Sequence[PatientRow]
 def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
     """Compare two runs; differences are B minus A, so negative is worse for a score that should be high.
 
-    Level, resamples, seed and margin are those of run A. Metrics that the runs define differently are left out and
-    named; every other difference of the configurations is listed.
+    Level, resamples, seed and margin are those of run A. A verdict needs plans of the same rules in both. Metrics that
+    the runs define differently are left out and named; every other difference of the configurations is listed.
 
     Raises:
         UserError: the runs have no test patient in common, or a common patient's images or reference masks differ.
@@ -47,13 +48,13 @@ def compare_runs(run_a: RunEvaluation, run_b: RunEvaluation) -> SideBySide:
     definitions = find_definitions(run_a, run_b, a, b)
     measured = compared_in(a, b).distances and "hd95_px" not in definitions.omitted
     compared = Compared(lesions=definitions.lesions_alike, distances=measured)
-    settings = Settings.of(run_a.evaluation, run_a.settings, run_a.result)
+    settings = Settings.of(run_a.evaluation, run_a.settings, run_a.result, shared_plan(run_a, run_b))
     return SideBySide(
         a=_facts(run_a, a, rows_b, definitions, run_a),
         b=_facts(run_b, b, rows_a, definitions, run_a),
         n_common=len(common),
-        paired=primary_comparison(a, b, settings),
-        min_patients=settings.min_subgroup,
+        paired=dice_comparison(a, b, settings),
+        verdict=dice_verdict(a, b, settings),
         metrics=_metrics(a, b, settings, definitions),
         omitted=definitions.omitted,
         patients=_patients(a, b, settings, compared),

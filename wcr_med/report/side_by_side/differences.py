@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wcr_med.documents import flatten
 from wcr_med.errors import UserError
+from wcr_med.evaluation.plan import PlanStanding
 from wcr_med.evaluation.rows import PatientRow
 from wcr_med.report.clinical.formats import counted, listed
 from wcr_med.report.side_by_side.document import FieldDifference, RunEvaluation
@@ -95,7 +96,7 @@ def notices_of(run_a: RunEvaluation, run_b: RunEvaluation, common: Sequence[str]
     notices = []
     margins = (run_a.evaluation.margin, run_b.evaluation.margin)
     if margins[0] != margins[1]:
-        notices.append(f"The margin is that of run A, {margins[0]:g}; run B was planned with {margins[1]:g}.")
+        notices.append(f"The margin is that of run A, {margins[0]:g}; that of run B is {margins[1]:g}.")
     for here, there, letters in ((run_a, run_b, ("A", "B")), (run_b, run_a, ("B", "A"))):
         notices += _seen(here, there, letters, common)
     if run_a.phantom != run_b.phantom:
@@ -106,6 +107,34 @@ def notices_of(run_a: RunEvaluation, run_b: RunEvaluation, common: Sequence[str]
             " may come from that and not from what was changed on purpose."
         )
     return tuple(notices)
+
+
+def shared_plan(run_a: RunEvaluation, run_b: RunEvaluation) -> PlanStanding:
+    """How the comparison of two runs stands to their plans: planned where both are, by the same rules.
+
+    Which two runs are compared is in neither plan, and the sentence says so.
+    """
+    for run, letter in ((run_a, "A"), (run_b, "B")):
+        if run.plan.status != "planned":
+            return replace(run.plan, reason=f"Run {letter}: {run.plan.reason}")
+        if run.plan.networks and run.network != run.plan.networks[0]:
+            reason = f"Run {letter}: {run.network} is compared, and its plan gives a verdict on {run.plan.networks[0]}."
+            return replace(run.plan, status="exploration", reason=reason)
+    rules = [{name: value for name, value in run.planned.items() if _is_rule(name)} for run in (run_a, run_b)]
+    other = sorted(name for name in rules[0].keys() | rules[1].keys() if rules[0].get(name) != rules[1].get(name))
+    if other:
+        reason = f"The plans of the two runs differ in {listed(other)}."
+        return replace(run_a.plan, status="exploration", reason=reason)
+    return replace(
+        run_a.plan,
+        made=max(run.plan.made or "" for run in (run_a, run_b)),
+        reason="Both runs were planned with this margin before training; that they are compared is in neither plan.",
+    )
+
+
+def _is_rule(name: str) -> bool:
+    """Whether a planned field decides a verdict on dice_patient, whatever the networks."""
+    return name.startswith("verdict.") or name in ("evaluation.margin", "evaluation.confidence", "report.min_subgroup")
 
 
 def _seen(here: RunEvaluation, there: RunEvaluation, letters: tuple[str, str], common: Sequence[str]) -> list[str]:

@@ -1,15 +1,17 @@
 """What is known of two runs and of how they differ. Records only; `SideBySide.to_dict` is compare.json."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wcr_med.config import EvaluationConfig, ReportConfig
 from wcr_med.data.split import Split
+from wcr_med.evaluation.plan import NO_PLAN, PlanStanding
 from wcr_med.evaluation.result import EvaluationResult
 from wcr_med.evaluation.rows import without_nan
 from wcr_med.metrics.uncertainty import PairedComparison
 from wcr_med.report.analysis.comparison_records import PairedMetric
+from wcr_med.report.analysis.verdict import Verdict
 from wcr_med.report.document import NOTICE, Score
 
 SCHEMA_VERSION = 2
@@ -28,6 +30,8 @@ class RunEvaluation:
         settings: of the report.
         configuration: resolved, JSON-ready.
         phantom: the images are made up.
+        plan: how the run stands to the plan that was frozen when its training began.
+        planned: the plan's fields; empty without one.
     """
 
     name: str
@@ -38,6 +42,8 @@ class RunEvaluation:
     settings: ReportConfig
     configuration: Mapping[str, Any]
     phantom: bool
+    plan: PlanStanding = NO_PLAN
+    planned: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def design(self) -> str:
@@ -116,8 +122,8 @@ class SideBySide:
     Attributes:
         a: the run that the other is set against; `b` that other.
         n_common: patients that both runs tested.
-        paired: B minus A in dice_patient, with the verdict at the margin of run A.
-        min_patients: below so many differences no verdict is given.
+        paired: B minus A in dice_patient.
+        verdict: on that difference at the margin of run A, or why there is none.
         metrics: every metric that both runs define alike; in these records "dense" is run A and "pruned" run B.
         omitted: metrics that the runs define differently: by name, why.
         patients: the largest loss first; those without a difference last.
@@ -136,7 +142,7 @@ class SideBySide:
     b: RunFacts
     n_common: int
     paired: PairedComparison
-    min_patients: int
+    verdict: Verdict
     metrics: tuple[PairedMetric, ...]
     omitted: Mapping[str, str]
     patients: tuple[PatientLine, ...]
@@ -150,16 +156,9 @@ class SideBySide:
     permutations: int
     seed: int
 
-    @property
-    def has_verdict(self) -> bool:
-        """Enough patients have a difference."""
-        return self.paired.n_patients >= self.min_patients and self.paired.interval is not None
-
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; a number that does not exist is None. See docs/side_by_side.md."""
         document = {"schema_version": SCHEMA_VERSION, "notice": NOTICE, **without_nan(asdict(self))}
         for metric in document["metrics"]:
             metric["a"], metric["b"] = metric.pop("dense"), metric.pop("pruned")
-        if not self.has_verdict:
-            document["paired"]["verdict"] = "too few"
         return document

@@ -30,27 +30,11 @@ def render_comparison(comparison: SideBySide) -> str:
 
 def verdict_words(comparison: SideBySide) -> tuple[str, str]:
     """The verdict in short, and with the numbers behind it."""
-    paired = comparison.paired
-    margin = formats.number(-paired.margin, max(2, len(f"{paired.margin:g}".partition(".")[2])))
-    if not comparison.has_verdict or paired.interval is None:
-        needed = max(2, comparison.min_patients)
-        return "No verdict: too few patients", (
-            f"{formats.counted(paired.n_patients, 'common patient')} with a difference; at least {needed} are needed"
-            " before anything may be concluded."
-        )
-    low, high = paired.interval.low, paired.interval.high
-    numbers = (
-        f"the {formats.percent(paired.interval.confidence)} interval of the mean difference, B minus A,"
-        f" {formats.span(low, high, signed=True)} (n = {paired.n_patients}, {formats.p_value(paired.wilcoxon_p)}"
-        " against no difference, Wilcoxon signed-rank)"
-    )
-    short, rest = {
-        "non-inferior": ("B is non-inferior to A", f"lies above {margin} as a whole"),
-        "inferior": ("B is inferior to A", f"lies below {margin} as a whole"),
-        "inconclusive": ("Inconclusive", f"holds {margin}: these patients cannot tell"),
-    }[paired.verdict]
-    sentence = f"{numbers}, {rest}."
-    return short, sentence[:1].upper() + sentence[1:]
+    verdict = comparison.verdict
+    of_two = {"non-inferior": "B is non-inferior to A", "inferior": "B is inferior to A"}
+    short = of_two.get(verdict.status, verdict.short)
+    sentence = verdict.sentence if verdict.reason in verdict.sentence else f"{verdict.sentence} {verdict.reason}"
+    return short, sentence
 
 
 def _environment() -> jinja2.Environment:

@@ -25,35 +25,36 @@ _DIFFERENCE, _PATIENTS = "Mean difference of Dice, run B minus run A", "Dice of 
 
 
 def draw_difference(comparison: SideBySide, *, prefix: str) -> str:
-    """Draw the mean difference with its interval against the margin of run A; an `<svg>` element."""
-    paired = comparison.paired
-    if not math.isfinite(paired.mean_difference):
+    """Draw the mean difference with the bounds of the verdict against the margin of run A; an `<svg>` element."""
+    verdict = comparison.verdict
+    bounds, margin = verdict.bounds, verdict.margin
+    if not math.isfinite(verdict.mean_difference):
         return note_only("No patient has a difference of Dice.", prefix, title=_DIFFERENCE)
-    ends = (paired.interval.low, paired.interval.high) if paired.interval else (paired.mean_difference,) * 2
+    ends = (bounds.low, bounds.high) if bounds else (verdict.mean_difference,) * 2
     with figure_style():
         figure = Figure(figsize=(WIDTH_IN, 0.95), layout="constrained")
         axes = figure.subplots()
-        low, high = min(-1.6 * paired.margin, *ends), max(0.6 * paired.margin, *ends)
+        low, high = min(-1.6 * margin, *ends), max(0.6 * margin, *ends)
         room = 0.06 * (high - low)
         axes.set_xlim(low - room, high + room)
         axes.set_ylim(0.5, -0.9)
-        axes.axvline(-paired.margin, color=VERMILLION, linewidth=1.4, linestyle="--")
+        axes.axvline(-margin, color=VERMILLION, linewidth=1.4, linestyle="--")
         axes.axvline(0, color=GREY, linewidth=0.9)
         axes.text(
-            -paired.margin, -0.85, f"margin {number(-paired.margin)} ", ha="right", va="top", color=VERMILLION,
+            -margin, -0.85, f"margin {number(-margin)} ", ha="right", va="top", color=VERMILLION,
             fontsize=7.5,
         )  # fmt: skip
         axes.text(0, -0.85, " no difference", ha="left", va="top", color=GREY, fontsize=7.5)
-        if paired.interval:
+        if bounds:
             axes.plot(ends, [0, 0], color=BLUE, linewidth=2, marker="|", markersize=9, gid="mark-interval")
-        axes.plot([paired.mean_difference], [0], color=BLUE, marker="o", markersize=7, gid="mark-difference")
+        axes.plot([verdict.mean_difference], [0], color=BLUE, marker="o", markersize=7, gid="mark-difference")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("difference of mean Dice per patient, B \u2212 A (left: B is worse)")
-        interval = span(*ends, signed=True) if paired.interval else "no interval"
+        interval = span(*ends, signed=True) if bounds else "no bounds"
         description = (
-            f"Mean difference {number(paired.mean_difference, signed=True)} ({interval}) over"
-            f" {counted(paired.n_patients, 'patient')}; the margin is {number(-paired.margin)}."
+            f"Mean difference {number(verdict.mean_difference, signed=True)} ({interval}) over"
+            f" {counted(verdict.n_patients, 'patient')}; the margin is {number(-margin)}."
         )
         return render(figure, prefix, title=_DIFFERENCE, description=description)
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wcr_med.report.analysis.document import AttributeAnalysis, Comparison, Statistics, Subgroup
+from wcr_med.report.analysis.verdict import JUDGED, Status
 from wcr_med.report.clinical.formats import number, p_value, span
 from wcr_med.report.clinical.plots.svg import (
     BLUE,
@@ -23,11 +24,12 @@ _TITLE = "What pruning changed in each subgroup"
 _ROWS = 42  # of one figure: a page with room for heading and caption
 _ROW_IN = 0.175
 _LONGEST = 27  # characters of a name
-_LOOKS = {
-    "non-inferior": (BLUE, "o"),
-    "inferior": (VERMILLION, "v"),
-    "inconclusive": (GREY, "D"),
+_LOOKS: dict[Status, tuple[str, str, bool]] = {
+    "non-inferior": (BLUE, "o", True),
+    "inferior": (VERMILLION, "v", True),
+    "inconclusive": (GREY, "D", True),
 }
+_WITHOUT = (GREY, "o", False)  # a verdict
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,21 @@ class _Row:
 def draw_subgroups(comparison: Comparison, statistics: Statistics, *, prefix: str) -> tuple[str, ...]:
     """Draw the difference of dice_patient with its interval, a row a subgroup, against zero, whole and margin.
 
-    Marker and colour tell the verdict. Groups with too few patients for one are left out. An attribute whose groups
-    pruning harmed unequally is marked in words.
+    Marker and colour tell the verdict; a group without one has a hollow grey marker. Groups below `min_subgroup`
+    patients are left out. An attribute whose groups pruning harmed unequally is marked in words.
 
     Returns:
         One figure for every 42 rows, an attribute in one piece where it fits; ids begin with `prefix`-1, `prefix`-2 ...
-        Nothing where no group is judged.
+        Nothing where every group is smaller.
     """
     attributes = [
         replace(attribute, groups=groups)
         for attribute in comparison.attributes
-        if (groups := tuple(group for group in attribute.groups if group.verdict != "too few"))
+        if (groups := tuple(group for group in attribute.groups if group.is_shown(statistics.min_subgroup)))
     ]
     if not attributes:
         return ()
-    limits = _limits(comparison, statistics.margin)
+    limits = _limits(comparison, statistics)
     pages = _pages(attributes)
     return tuple(
         _draw(page, comparison, statistics, limits, f"{prefix}-{place}", (place, len(pages)))
@@ -106,7 +108,7 @@ def _draw(
         axes.set_xlabel("difference of mean Dice, pruned \u2212 dense", fontsize=7.5)
         text = (
             f"Dashed: margin {number(-statistics.margin)}. Dotted: all patients. Circle: non-inferior; triangle:"
-            f" inferior; diamond: inconclusive. Groups of fewer than {statistics.min_subgroup} patients are left out."
+            f" inferior; diamond: inconclusive; hollow: no verdict. Left out: below {statistics.min_subgroup} patients."
         )
         figure.text(0.01, 0.05 / figure.get_figheight(), text, fontsize=6.5, color=GREY)
         title = _TITLE if page[1] == 1 else f"{_TITLE}, part {page[0]} of {page[1]}"
@@ -133,7 +135,7 @@ def _heading(axes: Axes, place: int, attribute: AttributeAnalysis) -> None:
 
 def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float]) -> None:
     beside = axes.get_yaxis_transform()
-    colour, marker = _LOOKS[group.verdict]
+    colour, marker, filled = _LOOKS.get(group.verdict, _WITHOUT)
     difference = group.difference
     axes.text(-0.74, place, _short(group.group), transform=beside, va="center", fontsize=7)
     axes.text(_COLUMNS[0], place, str(group.n_patients), transform=beside, va="center", fontsize=7)
@@ -151,15 +153,18 @@ def _group(axes: Axes, place: int, group: Subgroup, limits: tuple[float, float])
         for end, beyond, arrow in ((low, difference.low < limits[0], "<"), (high, difference.high > limits[1], ">")):
             axes.plot([end], [place], arrow if beyond else "|", color=colour, markersize=4, clip_on=False)
     if limits[0] <= difference.value <= limits[1]:
-        axes.plot([difference.value], [place], marker, color=colour, markersize=4.5, gid="mark-group")
+        face = colour if filled else "white"
+        axes.plot(
+            [difference.value], [place], marker, color=colour, markerfacecolor=face, markersize=4.5, gid="mark-group"
+        )
 
 
-def _limits(comparison: Comparison, margin: float) -> tuple[float, float]:
-    """The range of all groups with a verdict, with their intervals."""
-    ends = [-1.6 * margin, margin]
+def _limits(comparison: Comparison, statistics: Statistics) -> tuple[float, float]:
+    """The range of all groups that are shown, with their intervals."""
+    ends = [-1.6 * statistics.margin, statistics.margin]
     for attribute in comparison.attributes:
         for group in attribute.groups:
-            if group.verdict != "too few":
+            if group.is_shown(statistics.min_subgroup):
                 difference = group.difference
                 ends += [end for end in (difference.value, difference.low, difference.high) if end is not None]
     air = 0.05 * (max(ends) - min(ends))
@@ -171,9 +176,11 @@ def _short(name: str) -> str:
 
 
 def _describe(rows: Sequence[_Row], comparison: Comparison, statistics: Statistics) -> str:
-    judged = [row for row in rows if row.group is not None and math.isfinite(row.group.difference.value)]
+    groups = [row for row in rows if row.group is not None and math.isfinite(row.group.difference.value)]
+    judged = [row for row in groups if row.group is not None and row.group.verdict in JUDGED]
+    n_groups = sum(row.group is not None for row in rows)
     text = [
-        f"{sum(row.group is not None for row in rows)} groups of at least {statistics.min_subgroup} patients.",
+        f"{n_groups} groups of at least {statistics.min_subgroup} patients, {len(judged)} of them with a verdict.",
         f"The margin is {number(-statistics.margin)}; the difference of all patients is"
         f" {number(comparison.paired.mean_difference, signed=True)}.",
     ]

@@ -1,4 +1,4 @@
-"""The picture of non-inferiority: the paired difference with its interval, against the margin set beforehand."""
+"""The picture of non-inferiority: the paired difference with the bounds of the verdict, against the margin."""
 
 import math
 
@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wcr_med.report.analysis.document import Analysis, Comparison
+from wcr_med.report.analysis.verdict import Status, margin_words
 from wcr_med.report.clinical.formats import counted, number, percent, span
 from wcr_med.report.clinical.plots.svg import (
     BLUE,
@@ -20,17 +21,17 @@ from wcr_med.report.clinical.plots.svg import (
 )
 
 _TITLE = "What pruning changed in mean Dice per patient, against the margin"
-_VERDICT_COLOUR = {"non-inferior": BLUE, "inferior": VERMILLION, "inconclusive": GREY, "too few": GREY}
-_VERDICT_MARKER = {"non-inferior": "o", "inferior": "v", "inconclusive": "D", "too few": "o"}
+_COLOUR: dict[Status, str] = {"non-inferior": BLUE, "inferior": VERMILLION}  # grey for all others
+_MARKER: dict[Status, str] = {"inferior": "v", "inconclusive": "D"}  # a circle for all others
 
 
 def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
-    """Draw a row for each pruned network: mean difference of dice_patient to dense, interval, margin, verdict.
+    """Draw a row for each pruned network: mean difference of dice_patient to dense, bounds, margin, verdict.
 
-    Colour and marker both tell the verdict; a network without an interval has a bare, hollow point. Without any
+    Colour and marker both tell the verdict; a network without one has a hollow point and grey bounds. Without any
     difference the figure says so.
     """
-    shown = [entry for entry in analysis.comparisons if math.isfinite(entry.paired.mean_difference)]
+    shown = [entry for entry in analysis.comparisons if math.isfinite(entry.verdict.mean_difference)]
     if not shown:
         return note_only("No patient has a difference of Dice: there is nothing to compare.", prefix, title=_TITLE)
     margin = analysis.statistics.margin
@@ -44,9 +45,8 @@ def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
         axes.axvspan(low, -margin, facecolor="none", edgecolor=LIGHT, hatch="///", linewidth=0)
         axes.axvline(-margin, color=VERMILLION, linewidth=1.4, linestyle="--")
         axes.axvline(0, color=GREY, linewidth=0.9)
-        axes.text(
-            -margin - gap, -0.72, f"margin {number(-margin)}", ha="right", va="top", color=VERMILLION, fontsize=7.5
-        )
+        words = f"margin \u2212{margin_words(margin)}"
+        axes.text(-margin - gap, -0.72, words, ha="right", va="top", color=VERMILLION, fontsize=7.5)
         axes.text(gap, -0.72, "no change", ha="left", va="top", color=GREY, fontsize=7.5)
         for place, comparison in enumerate(shown):
             _row(axes, place, comparison, bold=comparison.network == analysis.primary and len(shown) > 1)
@@ -57,24 +57,23 @@ def draw_verdict(analysis: Analysis, *, prefix: str) -> str:
 
 
 def _row(axes: Axes, place: int, comparison: Comparison, *, bold: bool) -> None:
-    paired = comparison.paired
-    colour, marker = _VERDICT_COLOUR[paired.verdict], _VERDICT_MARKER[paired.verdict]
-    interval = paired.interval
-    bare = interval is None or paired.verdict == "too few"
-    if interval is not None:
+    verdict = comparison.verdict
+    colour, marker = _COLOUR.get(verdict.status, GREY), _MARKER.get(verdict.status, "o")
+    bounds = verdict.bounds
+    if bounds is not None:
         axes.plot(
-            [interval.low, interval.high], [place, place], color=colour, linewidth=2, marker="|", markersize=9,
+            [bounds.low, bounds.high], [place, place], color=colour, linewidth=2, marker="|", markersize=9,
             markeredgewidth=2, gid="mark-interval", clip_on=False,
         )  # fmt: skip
     axes.plot(
-        [paired.mean_difference], [place], color=colour, marker=marker, markersize=7, linestyle="none",
-        markerfacecolor="white" if bare else colour, gid="mark-difference", clip_on=False,
+        [verdict.mean_difference], [place], color=colour, marker=marker, markersize=7, linestyle="none",
+        markerfacecolor=colour if verdict.judged else "white", gid="mark-difference", clip_on=False,
     )  # fmt: skip
     weight = "bold" if bold else "normal"
     beside = axes.get_yaxis_transform()
     axes.text(-0.01, place, comparison.label, transform=beside, ha="right", va="center", color=INK, weight=weight)
-    ends = span(interval.low, interval.high, signed=True) if interval is not None else "no interval"
-    text = f"{number(paired.mean_difference, signed=True)}\n({ends})\n{paired.verdict}"
+    ends = span(bounds.low, bounds.high, signed=True) if bounds is not None else "no bounds"
+    text = f"{number(verdict.mean_difference, signed=True)}\n({ends})\n{verdict.status}"
     if bold or len(axes.figure.axes) == 1:
         text = text.replace("\n", "  ", 1).replace("\n", "  ")
     axes.text(1.01, place, text, transform=beside, ha="left", va="center", color=INK, weight=weight)
@@ -83,21 +82,25 @@ def _row(axes: Axes, place: int, comparison: Comparison, *, bold: bool) -> None:
 def _range(shown: list[Comparison], margin: float) -> tuple[float, float]:
     ends = [-1.6 * margin, 0.6 * margin]
     for comparison in shown:
-        interval = comparison.paired.interval
-        ends.append(comparison.paired.mean_difference)
-        ends.extend([interval.low, interval.high] if interval is not None else [])
+        bounds = comparison.verdict.bounds
+        ends.append(comparison.verdict.mean_difference)
+        ends.extend([bounds.low, bounds.high] if bounds is not None else [])
     air = 0.06 * (max(ends) - min(ends))
     return min(ends) - air, max(ends) + air
 
 
 def _describe(shown: list[Comparison], analysis: Analysis) -> str:
-    sentences = [f"The margin, set beforehand, is a loss of {number(analysis.statistics.margin)}."]
+    set_when = analysis.statistics.plan.set_when
+    when = f", set {set_when}," if set_when else ""
+    sentences = [f"The margin{when} is a loss of {margin_words(analysis.statistics.margin)}."]
     for comparison in shown:
-        paired = comparison.paired
-        level = percent(paired.interval.confidence, 0) + " interval " if paired.interval else ""
-        ends = span(paired.interval.low, paired.interval.high, signed=True) if paired.interval else "no interval"
+        verdict = comparison.verdict
+        ends = "no bounds"
+        if verdict.bounds is not None:
+            low, high = verdict.bounds.low, verdict.bounds.high
+            ends = f"{percent(verdict.bounds.confidence)} bounds {span(low, high, signed=True)}"
         sentences.append(
-            f"{comparison.label}: mean difference {number(paired.mean_difference, signed=True)} over"
-            f" {counted(paired.n_patients, 'patient')}, {level}{ends}: {paired.verdict}."
+            f"{comparison.label}: mean difference {number(verdict.mean_difference, signed=True)} over"
+            f" {counted(verdict.n_patients, 'patient')}, {ends}: {verdict.status}."
         )
     return " ".join(sentences)
