@@ -128,9 +128,11 @@ def test_wilcoxon_is_the_exact_one_of_textbooks():
 def test_the_interval_is_paired():
     # Patients differ widely, the networks hardly: an unpaired interval would span the spread of patients.
     baseline = np.linspace(0.1, 0.9, 30)
-    found = compare(baseline, baseline - 0.01, worse_by=0.05)
-    assert found.interval.high - found.interval.low < 1e-9
+    found = compare(baseline, baseline - 0.01 + 1e-6 * np.resize([-1, 1], 30), worse_by=0.05)
+    assert found.interval.high - found.interval.low < 1e-5
     assert found.n_worse == 0
+    assert compare(baseline, baseline - 0.01, worse_by=0.05).interval is None  # all lose the same
+    assert compare([0.8] * 5, [0.75] * 5, worse_by=0.05).n_worse == 0  # just worse_by, whatever rounding does
 
 
 def test_a_new_false_alarm_counts_as_a_loss_of_one():

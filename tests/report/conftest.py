@@ -16,6 +16,8 @@ from wcr_med.report import (
     SummaryDocument,
     TrainingSummary,
 )
+from wcr_med.report.analysis.cost import pruning_cost
+from wcr_med.report.analysis.flips import flipped_patients, outcome_bounds
 from wcr_med.report.analysis.paired import dice_comparison, dice_verdict, patient_pairs
 from wcr_med.report.analysis.settings import Settings
 
@@ -76,6 +78,12 @@ def document_of(dense, pruned, **changes):
         "paired": dice_comparison(dense.rows, pruned.rows, SETTINGS),
         "verdict": dice_verdict(dense.rows, pruned.rows, SETTINGS, network="pruned-90"),
         "pairs": patient_pairs(dense.rows, pruned.rows),
+        "cost": pruning_cost(dense.rows, pruned.rows),
+        "worst_disturbance": None,
+        "flips": flipped_patients(dense.rows, pruned.rows, worse_by=SETTINGS.worse_by),
+        "outcome_bounds": outcome_bounds(SETTINGS.worse_by),
+        "not_compared": (),
+        "warnings": (),
         "ladder": tuple(ladder),
         "export": ExportSummary(
             file="pruned-90.onnx",

@@ -14,6 +14,7 @@ from wcr_med.report import (
     draw_sparsity,
     write_summary,
 )
+from wcr_med.report.analysis.comparison_records import WorstDisturbance
 from wcr_med.report.summary import render_summary, with_interval
 
 
@@ -197,3 +198,40 @@ def test_scores_as_text():
     assert with_interval(Score(value=0.5, low=0.25, high=0.75, n_patients=9, method="BCa"), 2) == "0.50 (0.25 to 0.75)"
     assert with_interval(Score(value=0.5, low=None, high=None, n_patients=1, method="none")) == "0.500"
     assert with_interval(Score(value=math.nan, low=None, high=None, n_patients=0, method="none")) == "-"
+
+
+def test_what_pruning_cost_is_what_the_report_says(make_document, make_result):
+    worst = WorstDisturbance(
+        disturbance="missing_channel", strength=2.0, unit="", dense=0.012, pruned=0.0, dense_clean=0.8,
+        pruned_clean=0.8, n_patients=2,
+    )  # fmt: skip
+    warning = "Fragile under 2 missing sequences."
+    text = render_summary(
+        make_document(
+            make_result([0, 1, 2, 0, 0]), make_result([0, 1, 9, 0, 0]), worst_disturbance=worst, warnings=(warning,)
+        )
+    )
+    assert "## What pruning cost" in text
+    assert row(text, "False lesions, number") == ["0", "0"]
+    assert row(text, "Missed lesions, of 5") == ["0", "0"]
+    loud = "**Dice under the worst disturbance, 2\u00a0missing sequences (2\u00a0patients)**"
+    (line,) = [line for line in text.splitlines() if loud in line]
+    assert line.endswith("| **0.012** | **0.000** |")
+    assert f"**Warning:** {warning}" in text.split("##")[0]  # before any table
+    assert "The outcome of 1 patient changed beyond these bounds: a tumour found or missed" in text
+    assert "- c: Dice 0.800 to 0.100; HD95 2.0 to 9.0 px" in text
+
+
+def test_no_changed_outcome_is_said_with_its_bounds(make_document, make_result):
+    same = make_result([0, 1, 2, 0, 0])
+    text = render_summary(make_document(same, same, not_compared=("HD95",)))
+    assert "No patient\u2019s outcome changed beyond these bounds: a tumour found or missed" in text
+    assert "Dice by more than 0.05" in text
+    assert "HD95 by more" not in text
+    assert "not alike: HD95." in text
+
+
+def test_many_changed_outcomes_are_counted(make_document, make_result):
+    text = render_summary(make_document(make_result([0] * 8), make_result([9] * 8)))
+    assert text.count("- a: ") == 1
+    assert "- and 3 patients more; all are in the report" in text

@@ -22,6 +22,8 @@ FEWEST_PATIENTS = 5
 ALL_EQUAL = "none: all values are equal"
 """Named in place of a method where no patient differs from the others: resampling could only repeat the value."""
 
+_EXACT = 1e-9  # 0.80 less 0.75 is not more than 0.05
+
 _ROUNDING = 1e-12  # relative to the largest value, or to 1; values nearer to each other are equal
 
 
@@ -54,7 +56,7 @@ class PairedComparison:
         n_patients: pairs of which at least one score exists.
         n_undefined: pairs in which neither score exists; left out.
         mean_difference: over the pairs; NaN without pairs.
-        interval: of the mean difference; `None` with fewer than two pairs.
+        interval: of the mean difference; `None` where `bootstrap` gives none.
         wilcoxon_p: two-sided signed-rank test; 1.0 where no pair differs, NaN without pairs.
         n_worse: pairs that fell by more than `worse_by`.
         n_better: pairs that rose by more than `worse_by`.
@@ -183,20 +185,14 @@ def compare(
     difference = difference_P[np.isfinite(difference_P)]
     flipped = np.isnan(np.asarray(baseline_P, dtype=np.float64)) ^ np.isnan(np.asarray(candidate_P, dtype=np.float64))
     interval = bootstrap(difference, confidence=confidence, resamples=resamples, seed=seed)
-    if interval is None and len(difference) >= FEWEST_PATIENTS:  # one value for all: both ends are that value
-        low, high = float(difference.min()), float(difference.max())
-        n_patients = len(difference)
-        interval = Interval(
-            low=low, high=high, confidence=confidence, method=ALL_EQUAL, n_patients=n_patients, resamples=0
-        )
     return PairedComparison(
         n_patients=len(difference),
         n_undefined=len(difference_P) - len(difference),
         mean_difference=float(difference.mean()) if len(difference) else math.nan,
         interval=interval,
         wilcoxon_p=wilcoxon_p(difference),
-        n_worse=int(np.count_nonzero(difference < -worse_by)),
-        n_better=int(np.count_nonzero(difference > worse_by)),
+        n_worse=int(np.count_nonzero(difference < -worse_by - _EXACT)),
+        n_better=int(np.count_nonzero(difference > worse_by + _EXACT)),
         worse_by=worse_by,
         n_flipped=int(np.count_nonzero(flipped)),
     )

@@ -7,11 +7,20 @@ from wcr_med.errors import printable_lines
 from wcr_med.files import write_json, write_text
 from wcr_med.pruning import RETRAINED, repair_in_words
 from wcr_med.report.analysis.verdict import margin_words
+from wcr_med.report.clinical.outcomes import (
+    bounds_words,
+    cost_rows,
+    jump_words,
+    not_compared_sentence,
+    unchanged_sentence,
+)
 from wcr_med.report.document import NOTICE, LadderRow, NetworkSummary, Score
 from wcr_med.report.summary_document import SummaryDocument
 
 SPARSITY_FIGURE = Path("figures/sparsity.png")
 PATIENTS_FIGURE = Path("figures/patients.png")
+
+_MOST_PATIENTS = 5  # whose changes are listed
 
 _SCORE_ROWS = (
     ("Dice per patient, mean (`dice_patient`)", "dice_patient", 3),
@@ -48,7 +57,11 @@ def render_summary(document: SummaryDocument, *, figures: Sequence[Path] = ()) -
         f"# {document.title}",
         f"**{NOTICE}**",
         _headline(document),
+        *(f"**Warning:** {warning}" for warning in document.warnings),
         *(f"Note: {note}" for note in document.notes),
+        "## What pruning cost",
+        _cost(document),
+        _outcomes(document),
         "## Dense and pruned on unseen patients",
         _score_table(document),
         _paired(document),
@@ -114,6 +127,30 @@ def _headline(document: SummaryDocument) -> str:
             f"({_megabytes(document.export.n_bytes)} for {_megabytes(document.export.dense_bytes)})."
         )
     return text
+
+
+def _cost(document: SummaryDocument) -> str:
+    rows = [
+        [f"**{cell}**" if row.loud else cell for cell in (row.label, row.dense, row.pruned)]
+        for row in cost_rows(document.cost, document.worst_disturbance)
+    ]
+    return _table(["", document.dense.name, document.pruned.name], rows)
+
+
+def _outcomes(document: SummaryDocument) -> str:
+    """Whose outcome changed beyond the bounds; the worst patients with what changed."""
+    flips, bounds, missing = document.flips, document.outcome_bounds, document.not_compared
+    if not flips:
+        return unchanged_sentence(bounds, not_compared=missing)
+    shown = [f"- {flip.patient_id}: {'; '.join(map(jump_words, flip.jumps))}" for flip in flips[:_MOST_PATIENTS]]
+    more = len(flips) - len(shown)
+    if more:
+        shown.append(f"- and {_patients(more)} more; all are in the report")
+    within = bounds_words(bounds, not_compared=missing)
+    return (
+        f"The outcome of {_patients(len(flips))} changed beyond these bounds: {within}."
+        f"{not_compared_sentence(missing)} From dense to pruned, the worst first:\n\n" + "\n".join(shown)
+    )
 
 
 def _score_table(document: SummaryDocument) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from wcr_med.evaluation.result import SCORE_DEFINITIONS, without_nan
 from wcr_med.metrics.averages import DEFINITIONS
 from wcr_med.metrics.uncertainty import PairedComparison
-from wcr_med.report.analysis.comparison_records import PatientPair
+from wcr_med.report.analysis.comparison_records import CostFigure, Flip, PatientPair, WorstDisturbance
 from wcr_med.report.analysis.verdict import Verdict
 from wcr_med.report.document import (
     NOTICE,
@@ -33,6 +33,10 @@ class SummaryDocument:
         paired: pruned against dense in dice_patient; of the report's analysis, as are `verdict` and `pairs`.
         verdict: of non-inferiority, or why there is none.
         pairs: both scores of every patient, the largest loss first.
+        cost: what pruning cost, as on the report's first screen, and `worst_disturbance` where it was measured.
+        flips: patients with a change beyond its bound, the worst first; `outcome_bounds` and `not_compared` say what
+            was compared.
+        warnings: of the report's first screen.
         ladder: rungs in any order.
         export: `None` where nothing was exported.
         threshold_source: "validation" where thresholds were chosen on validation patients, "configuration" where set.
@@ -50,6 +54,12 @@ class SummaryDocument:
     paired: PairedComparison
     verdict: Verdict
     pairs: tuple[PatientPair, ...]
+    cost: tuple[CostFigure, ...]
+    worst_disturbance: WorstDisturbance | None
+    flips: tuple[Flip, ...]
+    outcome_bounds: Mapping[str, float]
+    not_compared: tuple[str, ...]
+    warnings: tuple[str, ...]
     ladder: tuple[LadderRow, ...]
     export: ExportSummary | None
     provenance: Mapping[str, Any]

@@ -28,10 +28,16 @@ def random_counts(seed: int, n: int = 12) -> Counts:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_one_patient_is_its_dice_and_has_no_width(metric: Metric) -> None:
+def test_fewer_than_five_patients_have_no_interval(metric: Metric) -> None:
     found = mean_with_interval(ladder({"a": (3, 1, 2)}), metric)
-    assert (found.value, found.low, found.high) == pytest.approx((6 / 9,) * 3)
+    assert found.value == pytest.approx(6 / 9)
+    assert math.isnan(found.low)
     assert found.n_places == 1
+    two = random_counts(0, 2)
+    seeds = Ladder(counts={(seed, None): two for seed in range(5)})  # five seeds are not five patients
+    assert math.isnan(mean_with_interval(seeds, metric).high)
+    assert math.isnan(difference_with_interval(seeds, seeds, metric).low)
+    assert math.isfinite(mean_with_interval(ladder(random_counts(0, 5)), metric).low)
 
 
 def test_dice_is_averaged_over_patients_and_f1_over_pixels() -> None:

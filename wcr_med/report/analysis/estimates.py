@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from wcr_med.metrics.averages import Terms, mean_terms
-from wcr_med.metrics.uncertainty import ALL_EQUAL, FEWEST_PATIENTS, Interval, all_equal, method_of, ratio_of_sums
+from wcr_med.metrics.uncertainty import FEWEST_PATIENTS, Interval, all_equal, method_of, ratio_of_sums
 from wcr_med.report.analysis.settings import Settings
 from wcr_med.report.document import Score
 
@@ -183,16 +183,13 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def make_score(value: float, interval: Interval | None, n_patients: int) -> Score:
-    """The flat record of a value and its interval; ends that are equal because all values are, are no interval."""
-    method = method_of(interval, value=value, n_patients=n_patients)
-    if method == ALL_EQUAL:
-        interval = None
+    """The flat record of a value and its interval, or why there is none."""
     return Score(
         value=value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         n_patients=n_patients,
-        method=method,
+        method=method_of(interval, value=value, n_patients=n_patients),
         confidence=interval.confidence if interval else None,
     )
 

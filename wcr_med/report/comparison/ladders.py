@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from wcr_med.metrics.uncertainty import FEWEST_PATIENTS
+
 Array = npt.NDArray[Any]
 Metric = Literal["dice_patient", "f1_pooled"]
 Place = tuple[int, int | None]
@@ -27,7 +29,7 @@ class Interval:
 
     Attributes:
         value: the mean; NaN where no place has one.
-        low: lower end of the percentile interval; NaN with a single place of a single patient.
+        low: lower end of the percentile interval; NaN where the places have fewer than five patients in all.
         high: its upper end.
         n_places: how many trainings entered.
     """
@@ -63,7 +65,8 @@ def mean_with_interval(ladder: Ladder, metric: Metric, confidence: float = 0.95)
     those without reference and prediction left out; f1_pooled is one count over all of them.
     """
     values = _value(ladder, metric, ladder.places)
-    return _interval(values, _resampled(ladder, metric, ladder.places), len(ladder.places), confidence)
+    resampled_R = _resampled(ladder, metric, ladder.places)
+    return _interval(values, resampled_R, ladder, ladder.places, confidence)
 
 
 def difference_with_interval(ladder: Ladder, other: Ladder, metric: Metric, confidence: float = 0.95) -> Interval:
@@ -72,16 +75,18 @@ def difference_with_interval(ladder: Ladder, other: Ladder, metric: Metric, conf
     return _interval(
         _value(ladder, metric, common) - _value(other, metric, common),
         _resampled(ladder, metric, common) - _resampled(other, metric, common),
-        len(common),
+        ladder,
+        common,
         confidence,
     )
 
 
-def _interval(value: float, resampled_R: Array, n_places: int, confidence: float) -> Interval:
+def _interval(value: float, resampled_R: Array, ladder: Ladder, places: Sequence[Place], confidence: float) -> Interval:
     finite = resampled_R[np.isfinite(resampled_R)]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(finite, [tail, 1 - tail]) if finite.size else (np.nan, np.nan)
-    return Interval(value=value, low=float(low), high=float(high), n_places=n_places)
+    enough = len({patient for place in places for patient in ladder.counts[place]}) >= FEWEST_PATIENTS
+    low, high = np.quantile(finite, [tail, 1 - tail]) if finite.size and enough else (np.nan, np.nan)
+    return Interval(value=value, low=float(low), high=float(high), n_places=len(places))
 
 
 def _value(ladder: Ladder, metric: Metric, places: Sequence[Place]) -> float:

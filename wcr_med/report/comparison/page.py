@@ -105,7 +105,8 @@ def _reading(rows: Sequence[MethodRow], baseline: str) -> str:
         )
     return (
         "Figures are in points (hundredths), means over trainings of different seed and split, with 95 % intervals from"
-        " a bootstrap over folds, test patients and seeds. They are taken on the network's own grid, at a"
+        " a bootstrap over folds, test patients and seeds; fewer than five patients have none. They are taken on the"
+        " network's own grid, at a"
         " threshold that validation patients chose for each network, so they compare methods; `wcr-med evaluate` scores"
         f" on the grid of the files. Differences are paired by training and patient; the baseline is {baseline}."
         f" {tuning}"
@@ -178,6 +179,8 @@ def _cell(intervals: Mapping[Rung, Mapping[str, Interval]], rung: Rung, metric: 
     if not math.isfinite(interval.value):
         return ""
     show: Callable[[float], str] = lambda share: format(100 * share, f"{sign}.1f")  # noqa: E731 - used thrice, here
+    if not math.isfinite(interval.low):
+        return f"{show(interval.value)} (no interval)"
     return f"{show(interval.value)} ({show(interval.low)} to {show(interval.high)})"
 
 
