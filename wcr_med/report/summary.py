@@ -310,7 +310,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:+.3f}"
+    return "-" if value is None or value != value else f"{value:+z.3f}"  # no minus before a zero
 
 
 def _percent(share: float) -> str:
