@@ -89,8 +89,9 @@ def test_any_storage(network: nn.Module, storage: str, tmp_path: Path) -> None:
     assert result.size_bytes - result.portable_size_bytes < 20_000
 
 
-def test_openvino_reads_it(exported: ExportResult, standalone: Path) -> None:
-    image_SHWC = small_volume(n_slices=4, size=50, seed=8).image_SHWC
+@pytest.mark.parametrize(("rows", "columns"), [(50, 50), (48, 40), (100, 90), (40, 48)])
+def test_openvino_reads_it(exported: ExportResult, standalone: Path, rows: int, columns: int) -> None:
+    image_SHWC = small_volume(n_slices=4, size=max(rows, columns), seed=8).image_SHWC[:, :rows, :columns].copy()
     compiled = openvino.Core().compile_model(str(standalone), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     results = compiled(image_SHWC)
     segmenter = Segmenter.from_file(exported.path, threads=1)
