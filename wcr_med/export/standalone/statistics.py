@@ -102,8 +102,8 @@ def _foreground_counts(
     """Of the foreground: the histogram of each channel, voxels in each row and in each column; all int64."""
 
     def body(inner: GraphWriter, slice_HWC: Tensor, states: list[Tensor]) -> tuple[list[Tensor], Results]:
-        # Sums of int64, compared as they are: OpenVINO 2026.4 fuses int32 ones with what follows, and then errs.
-        votes_HW = (slice_HWC.to(np.int32) > level_C).to(np.int64).sum(2)
+        # No product after the sum of integers: OpenVINO 2026.4 fuses the two, and is wrong for some sizes.
+        votes_HW = (slice_HWC.to(np.int32) > level_C).to(np.int32).sum(2)
         inside_HW = (votes_HW >= (n_channels + 1) // 2).to(np.int32)
         keys = _keys(inner, slice_HWC, n_channels)
         inside = inner.apply("Expand", inside_HW.unsqueeze(2), slice_HWC.shapes()).reshape(-1)
