@@ -4,13 +4,16 @@
 
 No figure is made: all come from the network's own .metrics.json, and what that does not hold is listed as missing.
 Patients, recognised by the files that they were scored on, get hashes of their pixels. Who made the network under which
-licence is what the configuration's section `card` states today. The licence, and the names of the channels where the
-file has none, enter the metadata of the ONNX files; weights and graph stay.
+licence is what the configuration's section `card` states today. The licence, and where the file has none the names of
+the channels and the statistics of the network's own training images, enter the metadata of the ONNX files. The training
+patients are those of the configuration's split, whose hash must be the network's. Weights, graph and answers stay the
+same to the last bit; that is compared before anything is written.
 """
 
 import argparse
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from typing import Any
 import onnx
 
 from models.publish import MODELS, MUST_STATE, Pixels, describe, page
-from models.store_again import described_again
+from models.store_again import described_again, require_alike, slices_for, volume_for
 from wcr_med.config import CardConfig, Config, DataConfig, load_config
 from wcr_med.data.content import content_hash
 from wcr_med.data.index import index_patients
@@ -28,6 +31,9 @@ from wcr_med.export.writing import write_model
 from wcr_med.files import atomic_path, read_json, write_json, write_text
 from wcr_med.model_metadata import METADATA_KEY, ModelMetadata
 from wcr_med.onnx_file import read_contents
+from wcr_med.stages.image_statistics import statistics_of
+from wcr_med.stages.inputs import open_patients
+from wcr_med.stages.workspace import Workspace
 
 OLDER = "The verdict and the plan behind it: the record does not say when the margin was set."
 UNWEIGHTED = "Distances by area: HD95 of this record counts the pixels of outlines, none weighed by area."
@@ -101,20 +107,69 @@ def worst_disturbance(metrics: Mapping[str, Any], name: str) -> dict[str, Any] |
     }
 
 
-def with_facts(path: Path, licence: str, channels: tuple[str, ...] | None) -> onnx.ModelProto:
-    """The model with this licence, and names of channels where it has none; weights and graph as they are."""
-    model = onnx.load(path)
+def training_statistics(metadata: ModelMetadata, config: Config) -> dict[str, Any] | None:
+    """The image statistics of a network: its own, else those of the training patients it was made with.
+
+    Raises:
+        UserError: the configuration splits or preprocesses otherwise than the network's, or an image cannot be read.
+    """
+    if metadata.image_statistics is not None:
+        return metadata.image_statistics
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Workspace(out=Path(folder), config=config)
+        if workspace.settings != metadata.preprocess:
+            raise UserError("preprocess: is not the network's; give the configuration that it was trained with")
+        patients = open_patients(workspace, save=False)
+        if patients.split.hash != metadata.split_hash:
+            raise UserError(
+                f"{config.data.root}: gives split {patients.split.hash[:12]}, the network was trained on"
+                f" {metadata.split_hash[:12]}; give the data set and the configuration of its run"
+            )
+        return statistics_of(workspace, patients, metadata.channels or config.channel_names)
+
+
+def with_facts(path: Path, config: Config, statistics: dict[str, Any] | None) -> onnx.ModelProto:
+    """The model with the configuration's licence, and channels and statistics where it has none.
+
+    Raises:
+        UserError: weights, graph or answers would not be the same to the last bit.
+    """
+    model, before = onnx.load(path), onnx.load(path)
     entry = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
     metadata = ModelMetadata.from_json(entry.value, source=str(path))
-    entry.value = dataclasses.replace(metadata, licence=licence, channels=metadata.channels or channels).to_json()
+    facts = dataclasses.replace(
+        metadata,
+        licence=licence_of(config.card),
+        channels=metadata.channels or config.channel_names,
+        image_statistics=metadata.image_statistics or statistics,
+    )
+    entry.value = facts.to_json()
+    inputs = {entry.name for entry in model.graph.input}
+    feed = next(feed for feed in (slices_for(metadata), volume_for(metadata)) if set(feed) == inputs)
+    if model.graph.SerializeToString(deterministic=True) != before.graph.SerializeToString(deterministic=True):
+        raise UserError(f"{path}: its graph would change; nothing was written")
+    require_alike(before, model, feed, source=path)
     return model
+
+
+def renewed_models(path: Path, config: Config) -> dict[Path, onnx.ModelProto]:
+    """The portable file and, where it is there, the standalone one, with what they lack.
+
+    Raises:
+        UserError: as `training_statistics` and `with_facts`.
+    """
+    text = read_contents(path).metadata.get(METADATA_KEY)
+    statistics = training_statistics(ModelMetadata.from_json(text, source=str(path)), config)
+    files = [file for file in (path, path.with_suffix(".standalone.onnx")) if file.exists()]
+    return {file: with_facts(file, config, statistics) for file in files}
 
 
 def renew(stem: str, config: Config, *, folder: Path = MODELS) -> list[Path]:
     """Write the files anew; see the top of this file.
 
     Raises:
-        UserError: the card of the configuration is not stated, or patients are missing. Nothing is written then.
+        UserError: the card of the configuration is not stated, patients are missing, or the data are not those of the
+            network's split. Nothing is written then.
     """
     stated = config.card
     path, name = folder / f"{stem}.onnx", stem.removeprefix("lgg-")
@@ -127,14 +182,13 @@ def renew(stem: str, config: Config, *, folder: Path = MODELS) -> list[Path]:
     rows = with_pixels(card["test_patients"], config.data)
     whole = {**renewed(card, metrics, metadata, stated, name), "test_patients": rows}
     sizes = {}
-    for part, file in {"file": path, "standalone": path.with_suffix(".standalone.onnx")}.items():
-        if file.exists():
-            before = file.stat().st_size
-            model = with_facts(file, licence_of(stated), config.channel_names)
-            with atomic_path(file) as temporary:
-                write_model(model, temporary)
-            whole[part] = describe(file, file.name)
-            sizes[before] = whole[part]["size_bytes"]
+    for file, model in renewed_models(path, config).items():
+        before = file.stat().st_size
+        with atomic_path(file) as temporary:
+            write_model(model, temporary)
+        part = "file" if file == path else "standalone"
+        whole[part] = describe(file, file.name)
+        sizes[before] = whole[part]["size_bytes"]
     write_json(card_path, described_again(whole, sizes))
     write_json(metrics_path, described_again(metrics, sizes))
     write_text(path.with_suffix(".md"), page(stem, name, metadata, whole, metrics))

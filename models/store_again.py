@@ -40,27 +40,34 @@ def stored_again(path: Path) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     portable, standalone = stored.model, build_standalone(stored.model, metadata)
     for model in (portable, standalone):
         write_layers(model, stored.tensors)
-    _require_alike(old, portable, _slices(metadata), source=path)
-    _require_alike(build_standalone(old, metadata), standalone, _volume(metadata), source=path)
+    require_alike(old, portable, slices_for(metadata), source=path)
+    require_alike(build_standalone(old, metadata), standalone, volume_for(metadata), source=path)
     return portable, standalone
 
 
-def _require_alike(
+def require_alike(
     old: onnx.ModelProto, new: onnx.ModelProto, feed: Mapping[str, np.ndarray[Any, Any]], *, source: Path
 ) -> None:
+    """Refuse a model that does not answer as the old one, to the last bit.
+
+    Raises:
+        UserError: an answer differs.
+    """
     expected, found = (open_session(model, threads=1).run(None, feed) for model in (old, new))
     if any(before.tobytes() != after.tobytes() for before, after in zip(expected, found, strict=True)):
-        raise UserError(f"{source}: stored again it would answer otherwise; nothing was written")
+        raise UserError(f"{source}: written again it would answer otherwise; nothing was written")
 
 
-def _slices(metadata: ModelMetadata) -> dict[str, np.ndarray[Any, Any]]:
+def slices_for(metadata: ModelMetadata) -> dict[str, np.ndarray[Any, Any]]:
+    """Two made-up slices with their statistics, as a portable model takes them."""
     rng, n = np.random.default_rng(0), metadata.in_channels
     shape = (2, n, metadata.preprocess.height, metadata.preprocess.width)
     feed = (rng.uniform(0, 255, shape), rng.uniform(60, 120, n), rng.uniform(20, 60, n))
     return {name: values.astype(np.float32) for name, values in zip(INPUTS, feed, strict=True)}
 
 
-def _volume(metadata: ModelMetadata) -> dict[str, np.ndarray[Any, Any]]:
+def volume_for(metadata: ModelMetadata) -> dict[str, np.ndarray[Any, Any]]:
+    """Three made-up 8-bit slices, as a standalone model takes them."""
     rows, columns = np.ogrid[-1:1:200j, -1:1:180j]
     noise = np.random.default_rng(0).integers(40, 250, (3, 200, 180, metadata.in_channels), np.uint8)
     return {INPUTS[0]: noise * (rows**2 + columns**2 < 0.7)[None, :, :, None].astype(np.uint8)}

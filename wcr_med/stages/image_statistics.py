@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 from wcr_med.artefacts import ModelArtefact
 from wcr_med.data.index import load_volume
@@ -31,8 +32,25 @@ def described(workspace: Workspace, patients: Patients, artefact: ModelArtefact)
         UserError: an image cannot be read.
     """
     names = artefact.channels or workspace.config.channel_names
-    if artefact.image_statistics is not None:
-        return replace(artefact, channels=names)
+    found = artefact.image_statistics
+    if found is None:
+        found = statistics_of(workspace, patients, names)
+    return replace(artefact, channels=names, image_statistics=found)
+
+
+def statistics_of(workspace: Workspace, patients: Patients, names: tuple[str, ...] | None) -> dict[str, Any] | None:
+    """The statistics of the training images, JSON-ready; `None` where there are no training patients.
+
+    Images that preprocessing does not expect are named in a warning.
+
+    Args:
+        workspace: its configuration preprocesses the images.
+        patients: of the run; those of the training partition are read.
+        names: of the channels, for the warnings; `None`: numbers.
+
+    Raises:
+        UserError: an image cannot be read.
+    """
     entries = patients.of(patients.split.train)
     entries = entries[:: -(-len(entries) // MOST_PATIENTS)] if entries else ()
     seen = []
@@ -43,4 +61,4 @@ def described(workspace: Workspace, patients: Patients, artefact: ModelArtefact)
             log.warning("%s: %s", entry.folder, doubt)
         seen.append(found)
     statistics = fit_statistics(seen)
-    return replace(artefact, channels=names, image_statistics=None if statistics is None else statistics.to_dict())
+    return None if statistics is None else statistics.to_dict()
