@@ -22,6 +22,7 @@ from wcr_med.errors import UserError
 from wcr_med.files import read_json, sha256_of_file, write_json
 from wcr_med.metrics import count
 from wcr_med.model_metadata import INTENDED_USE
+from wcr_med.plausibility import ImageStatistics
 from wcr_med.runtime import Segmenter
 from wcr_med.stages.export import manifest_path, standalone_path
 from wcr_med.stages.inputs import open_patients
@@ -61,6 +62,8 @@ def test_file_card_and_licence(shipped: Path) -> None:
     assert 0 < metadata.threshold < 1
     assert "CC BY-NC-SA 4.0" in metadata.licence
     assert metadata.channels == KAGGLE_CHANNELS
+    assert metadata.image_statistics is not None
+    assert ImageStatistics.from_dict(metadata.image_statistics, source=shipped.name).usable
     assert metadata.intended_use == INTENDED_USE
     assert len(metadata.split_hash) == 64
     shipping.require_committed(metadata, card)
