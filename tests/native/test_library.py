@@ -1,3 +1,4 @@
+import re
 import shutil
 import struct
 import subprocess
@@ -62,5 +63,8 @@ def test_the_library_is_hardened() -> None:
 def test_the_build_asks_for_checked_calls_of_the_c_library() -> None:
     # Whether a compiler makes use of it depends on the calls; the flag is what can be held.
     text = Path(native.__file__).with_name("CMakeLists.txt").read_text(encoding="utf-8")
-    assert "_FORTIFY_SOURCE=2" in text
+    options = " ".join(re.findall(r"target_compile_options\(wcr_flags INTERFACE ([^)]*)\)", text))
+    # In this order, and both as options: of a definition and an option CMake puts the definition first.
+    assert re.search(r"-U_FORTIFY_SOURCE\b.*-D_FORTIFY_SOURCE=2\b", options)
+    assert "target_compile_definitions(wcr_flags" not in text
     assert "-fstack-protector-strong" in text
