@@ -87,6 +87,13 @@ def test_nothing_above_zero_is_a_failure(model_file, tmp_path, value):
     assert not list((tmp_path / "out").glob("*.nii.gz"))
 
 
+@pytest.mark.parametrize("value", [0.0, -5.0, 9.0])
+def test_nothing_above_zero_is_a_warning_of_the_segmenter(model_file, value):
+    with Segmenter.from_file(model_file, threads=1) as segmenter:
+        result = segmenter(np.full_like(IMAGE_SHWC, value))
+    assert "nothing to segment" in result.warnings[0]
+
+
 def test_the_command_tells(model_file, tmp_path):
     write(tmp_path / "in" / "a.nii.gz", IMAGE_SHWC - 1000)
     command = ["infer", str(model_file), str(tmp_path / "in" / "a.nii.gz"), "-o", str(tmp_path / "out")]

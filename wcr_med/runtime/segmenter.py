@@ -16,7 +16,7 @@ from wcr_med.errors import UserError
 from wcr_med.model_metadata import INPUTS, METADATA_KEY, OUTPUTS, ModelMetadata
 from wcr_med.native.sessions import ORT_ERRORS, reason, require_memory
 from wcr_med.onnx_file import read_contents, require_openable
-from wcr_med.plausibility import ImageStatistics, doubts, look, nothing_to_see
+from wcr_med.plausibility import ImageStatistics, Look, doubts, look, nothing_to_see
 from wcr_med.preprocess import Survey, binarise, predict_batches, survey
 from wcr_med.runtime.result import Result, checked_spacing
 from wcr_med.runtime.session import open_checked
@@ -110,6 +110,8 @@ class Segmenter:
             known = self._survey(image_SHWC)
             seen = look(image_SHWC, known)
             warnings = doubts(seen, self._statistics, self.metadata.channels)
+            if nothing_to_see(seen):
+                warnings = (_nothing(seen), *warnings)
             for warning in warnings:
                 _LOG.warning("the mask may be wrong: %s", warning)
             probability_SHW = self._probability(opened, image_SHWC, known, batch_size)
@@ -157,10 +159,7 @@ class Segmenter:
         """
         seen = look(image_SHWC, known)
         if nothing_to_see(seen):
-            raise UserError(
-                f"nothing to segment: {seen.below_zero_C.mean():.0%} of the voxels are below zero and none stands out"
-                " above it, or all have one value; give magnitude images, with air at about zero"
-            )
+            raise UserError(_nothing(seen))
         return doubts(seen, self._statistics, self.metadata.channels)
 
     def batches(self, image_SHWC: Array, known: Survey, *, batch_size: int = 4) -> Iterator[tuple[slice, Array]]:
@@ -267,4 +266,11 @@ def _fits(found: list[int | str | None], expected: tuple[int | None, ...]) -> bo
     """Same rank, and the same size wherever both are numbers."""
     return len(found) == len(expected) and all(
         not isinstance(have, int) or want is None or have == want for have, want in zip(found, expected, strict=True)
+    )
+
+
+def _nothing(seen: Look) -> str:
+    return (
+        f"nothing to segment: {seen.below_zero_C.mean():.0%} of the voxels are below zero and none stands out above it,"
+        " or all have one value; give magnitude images, with air at about zero"
     )
