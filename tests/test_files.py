@@ -135,6 +135,15 @@ def test_a_record_is_sealed_and_comes_back_without_its_seal(tmp_path: Path) -> N
     assert read_json(path)["dice"] == 0.5625
 
 
+@pytest.mark.parametrize("number", ["NaN", "1e999", "-Infinity"])
+def test_a_number_that_json_has_not_is_a_changed_record(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, RECORD)
+    path.write_text(path.read_text().replace("0.5625", number))
+    with pytest.raises(UserError, match="was changed or damaged"):
+        read_json(path)
+
+
 def test_every_changed_byte_of_a_record_is_noticed_or_means_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

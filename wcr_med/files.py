@@ -233,7 +233,7 @@ def read_json(path: Path, *, ours: bool = True) -> Any:
     if seal is None and not any(map(is_seal, document.values())):
         if ours:
             note_unsealed(path)
-    elif seal != seal_of(document):
+    elif not _fits(seal, document):
         raise UserError(
             f"{path}: was changed or damaged after it was written, its SHA-256 does not fit; restore it from a copy, or"
             " delete it and run the command that writes it again"
@@ -254,6 +254,13 @@ def sha256_of_json(document: Any) -> str:
     """The SHA-256 of a document's canonical JSON (sorted keys, no spaces), as 64 hexadecimal digits."""
     canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _fits(seal: Any, document: Mapping[str, Any]) -> bool:
+    try:
+        return bool(seal == seal_of(document))
+    except ValueError:  # NaN or infinity, which no sealed record holds
+        return False
 
 
 def _is_unicode(text: str) -> bool:
