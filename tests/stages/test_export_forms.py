@@ -168,7 +168,7 @@ def test_another_network_removes_what_was_made_from_the_old_one(
         if form in there:
             assert "second network" in path.read_text()
         else:
-            assert f"{path}: removed, since it was not made from the network" in caplog.text
+            assert f"{path}: removed, since it was made from another network of that name" in caplog.text
 
 
 def test_a_file_of_unknown_network_goes(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,7 +179,7 @@ def test_a_file_of_unknown_network_goes(workspace: Workspace, caplog: pytest.Log
     with caplog.at_level(logging.WARNING, "wcr_med"):
         asking(workspace)
     assert {form for form, path in files(workspace).items() if path.exists()} == {"portable"}
-    assert caplog.text.count("removed, since") == 2
+    assert caplog.text.count("removed, since its manifest does not say from which network it was made") == 2
 
 
 def test_a_form_that_is_refused_leaves_the_older_one_of_the_same_network(

@@ -120,9 +120,12 @@ def _remove_of_other_networks(portable: Path, network_sha256: str) -> None:
     for path in (accelerated_path(portable), standalone_path(portable), quantised_path(portable)):
         if not path.exists() or _network_of(manifest_path(path)) == network_sha256:
             continue
+        why = "its manifest does not say from which network it was made"
+        if _network_of(manifest_path(path)) is not None:
+            why = "it was made from another network of that name"
         path.unlink()
         manifest_path(path).unlink(missing_ok=True)
-        log.warning("%s: removed, since it was not made from the network of that name; export it again", path)
+        log.warning("%s: removed, since %s; export it again", path, why)
 
 
 def _network_of(manifest: Path) -> str | None:
