@@ -184,3 +184,15 @@ def test_dialects(tmp_path, caplog, dialect, encoding):
         "pandas twice": "left out: column 1 without a name",
     }.get(dialect)
     assert (left_out or "columns: gender, age\n") in caplog.text
+
+
+def test_fields_without_a_column_are_told(tmp_path, caplog):
+    (tmp_path / "data.csv").write_text("Patient,gender,age,\na,1,50,5\nb,2,61,\n")
+    (tmp_path / "short.csv").write_text("Patient,gender,age\na,1,50,5\nb,2,61,\n")  # 50,5: a decimal comma
+    with caplog.at_level(logging.INFO):
+        assert read_clinical(tmp_path / "short.csv", ["a", "b"]) == EXPECTED
+    assert "left out: fields beyond the last column, in 1 line\n" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert read_clinical(tmp_path / "data.csv", ["a", "b"]) == EXPECTED
+    assert "left out: column 4 without a name\n" in caplog.text

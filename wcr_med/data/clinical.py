@@ -1,5 +1,6 @@
 """data.csv: clinical codes of patients, in whatever dialect of CSV the file was saved."""
 
+import csv
 import io
 import logging
 import re
@@ -26,7 +27,7 @@ class ClinicalTable:
         separator: "comma", "semicolon", "tab" or "bar".
         id_column: name of the column of patient ids; "" where it has none.
         columns: names of the others, in order.
-        left_out: what was passed over, each in words: comment lines, columns without a name.
+        left_out: what was passed over, each in words: comment lines, columns without a name, fields without a column.
     """
 
     codes: dict[str, dict[str, str]]
@@ -91,7 +92,7 @@ def read_clinical_table(path: Path, patient_ids: Sequence[str]) -> ClinicalTable
         reason = " ".join(str(first_error).split())
         raise UserError(f"{path}: not a readable table ({reason}); mend it, or move it away") from None
     separator = max(tables, key=lambda mark: _most_ids(tables[mark], wanted))
-    head, rows, titles = tables[separator]
+    head, rows, notes = tables[separator]
     columns = [place for place in range(len(head)) if any(row[place] in wanted for row in rows)]
     if not columns:
         if "," not in tables and first_error is not None:
@@ -107,7 +108,7 @@ def read_clinical_table(path: Path, patient_ids: Sequence[str]) -> ClinicalTable
         if row[ids] in codes:
             raise UserError(f"{path}: patient {row[ids]} stands in two lines; keep one")
         codes[row[ids]] = {head[place]: row[place] for place in kept if row[place]}
-    left_out += [f"title {title!r}" for title in titles]
+    left_out += notes
     left_out += [f"column {place + 1} without a name" for place in nameless]
     return ClinicalTable(
         codes=codes,
@@ -139,7 +140,7 @@ def _lines(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _parsed(lines: Sequence[str], separator: str) -> _Parsed:
-    """Head, rows of as many fields, and titles above the head.
+    """Head, rows of as many fields, and what was left out: titles above the head, fields beyond the last column.
 
     Raises:
         ValueError: not a table.
@@ -147,9 +148,9 @@ def _parsed(lines: Sequence[str], separator: str) -> _Parsed:
     import pandas as pd  # here, because training and export do without it
 
     kept = [line for line in lines if line.strip()]
-    titles = []
+    notes = []
     while len(kept) > 1 and separator not in kept[0] and separator in kept[1]:
-        titles.append(kept.pop(0).strip())
+        notes.append(f"title {kept.pop(0).strip()!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pd.errors.ParserWarning)  # fields beyond the last column's name
         table = pd.read_csv(
@@ -157,7 +158,14 @@ def _parsed(lines: Sequence[str], separator: str) -> _Parsed:
         )
     cells = [["" if pd.isna(value) else value.strip() for value in row] for row in table.to_numpy(dtype=object)]
     head = [str(name).strip() for name in table.columns]
-    return ["" if _NAMELESS.fullmatch(name) else name for name in head], cells, titles
+    try:
+        lines_read = list(csv.reader(kept, delimiter=separator, skipinitialspace=True))
+    except csv.Error as error:  # such as a field of a length that no table has
+        raise ValueError(str(error)) from None
+    beyond = sum(any(map(str.strip, line[len(head) :])) for line in lines_read)
+    if beyond:  # such as an unquoted decimal comma
+        notes.append(f"fields beyond the last column, in {beyond} {'line' if beyond == 1 else 'lines'}")
+    return ["" if _NAMELESS.fullmatch(name) else name for name in head], cells, notes
 
 
 def _most_ids(parsed: _Parsed, wanted: set[str]) -> tuple[int, int]:
