@@ -504,7 +504,7 @@ def test_subgroups(patients, made_up_root, document, page):
             for part, value in zip(("dense", "pruned", "difference"), [*values, mean], strict=True):
                 stored = np.nan if entry[part]["value"] is None else entry[part]["value"]
                 np.testing.assert_allclose(stored, value, err_msg=f"{attribute} {group} {part}")
-            if entry["verdict"] == "too few":  # counted on one line of its attribute, and not judged
+            if len(inside) < 4:  # counted on one line of its attribute; from there to 40 it is shown without a verdict
                 assert f"{entry['group']} ({len(patient_ids)})" in unjudged[attributes[attribute]["label"]][0]
                 continue
             assert any(
