@@ -62,6 +62,13 @@ def test_the_numbers_are_those_of_the_evaluations(document):
     assert "worse by more than 0.05: 1, better: 0. Largest loss: c, 0.800 to 0.400." in text
 
 
+@pytest.mark.parametrize("difference", [-0.0003, 0.0, 0.0003])
+def test_a_difference_that_rounds_to_zero_has_no_sign(document, difference):
+    paired = dataclasses.replace(document.paired, mean_difference=difference, interval=None)
+    text = render_summary(dataclasses.replace(document, paired=paired))
+    assert "mean difference of Dice 0.000; Wilcoxon" in text
+
+
 def test_the_ladder_puts_rungs_in_order_with_and_without_repair(document):
     text = render_summary(document)
     lines = [line for line in text.splitlines() if " % |" in line and not line.startswith("| Sparsity")]

@@ -174,7 +174,7 @@ def _network_name(network: NetworkSummary) -> str:
 def _paired(document: SummaryDocument) -> str:
     paired = document.paired
     interval = paired.interval
-    bounds = f" ({interval.low:+.3f} to {interval.high:+.3f})" if interval else ""
+    bounds = f" ({_signed(interval.low)} to {_signed(interval.high)})" if interval else ""
     text = (
         f"Pruned minus dense on the same {_patients(paired.n_patients)}: mean difference of Dice "
         f"{_signed(paired.mean_difference)}{bounds}; Wilcoxon signed-rank p = {_number(paired.wilcoxon_p, 3)}; "
@@ -310,7 +310,10 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:+z.3f}"  # no minus before a zero
+    if value is None or value != value:
+        return "-"
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text  # a value that rounds to zero has no sign, as on the page
 
 
 def _percent(share: float) -> str:

@@ -180,7 +180,8 @@ def _partition(split: Split, thresholds: Mapping[str, float]) -> Partition:
 def _architecture(config: Config, dense: Sequence[NetworkFacts]) -> tuple[tuple[str, str], ...]:
     trained: list[Any] = [facts.step("train") or {} for facts in dense]
     first = trained[0]
-    minutes = sum(step.get("seconds", 0.0) for step in trained) / 60
+    minutes = round(sum(step.get("seconds", 0.0) for step in trained) / 60)
+    took = "less than a minute" if minutes == 0 else f"{minutes} minute{'s' * (minutes != 1)}"
     regularizer, optimizer = first.get("regularizer", {}), first.get("optimizer", {})
     strength = regularizer.get("strength")
     name = regularizer.get("name", config.regularizer.name)
@@ -202,7 +203,7 @@ def _architecture(config: Config, dense: Sequence[NetworkFacts]) -> tuple[tuple[
             f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}, weight decay"
             f" {config.optimizer.weight_decay:g}" + ("" if robust == "none" else f", {robust}"),
         ),
-        ("Training", f"{epochs} epochs of batches of {config.training.batch_size}, {minutes:.0f} minutes{folds}"),
+        ("Training", f"{epochs} epochs of batches of {config.training.batch_size}, {took}{folds}"),
         ("Seed", str(config.seed)),
     )
 

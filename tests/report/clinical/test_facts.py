@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from tests.report.analysis.made_up import EVALUATION, Found, inputs_of, row, shifted
+from wcr_med.evaluation.plan import PlanStanding
 from wcr_med.report.analysis.analyse import analyse
 from wcr_med.report.analysis.verdict import JUDGED
 from wcr_med.report.clinical import facts
@@ -95,4 +96,22 @@ def test_multiplicity_is_that_of_the_planned_comparison():
     analysis = analyse(dataclasses.replace(inputs, networks=(dense, other, pruned)))
     assert "There are 2 pruned networks" in analysis.statistics.multiplicity
     n_groups = sum(group.verdict in JUDGED for entry in analysis.verdict.attributes for group in entry.groups)
-    assert f"({n_groups} groups of at least" in analysis.statistics.multiplicity
+    assert n_groups == 0
+    assert "No subgroup has a verdict." in analysis.statistics.multiplicity
+
+
+@pytest.mark.parametrize("status", ["no plan", "exploration"])
+def test_without_a_plan_nothing_is_known_of_what_was_planned(status):
+    inputs = inputs_of(shifted(*[0] * 6), shifted(*[1] * 6))
+    inputs = dataclasses.replace(inputs, plan=PlanStanding(status=status, reason="For a reason."))
+    analysis = analyse(inputs)
+    assert "No comparison here is shown to have been set before training" in analysis.statistics.multiplicity
+    assert any("none is shown to have been planned" in sentence for sentence in limitations(inputs, analysis))
+
+
+@pytest.mark.parametrize(("n_patients", "expected"), [(4, "no interval and no verdict"), (5, "intervals are rough")])
+def test_intervals_that_do_not_exist_are_not_called_rough(n_patients, expected):
+    rows = shifted(*[0] * n_patients)
+    inputs = inputs_of(rows, rows)
+    inputs = dataclasses.replace(inputs, settings=inputs.settings.model_copy(update={"min_subgroup": 10}))
+    assert expected in analyse(inputs).notices_of("summary")[0]

@@ -143,15 +143,25 @@ def _multiplicity(settings: Settings, comparisons: Sequence[Comparison], *, prim
         "One comparison was set before training: dice_patient of the primary pruned network against the dense one, at a"
         f" margin of {settings.margin:g}. Everything else explores."
         if settings.plan.status == "planned"
-        else "No comparison here was set before training: everything explores."
+        else "No comparison here is shown to have been set before training: everything explores."
+    )
+    least = planned.verdict.min_patients
+    groups = (
+        f" Subgroup verdicts ({n_groups} groups of at least {least} patients) are not adjusted; that some fail by"
+        " chance is expected."
+        if n_groups
+        else " No subgroup has a verdict."
+    )
+    harm = (
+        " The harm test takes the largest harm over the groups of an attribute"
+        f" ({settings.permutations} permutations, seed {settings.seed}) and is adjusted over {n_tested}"
+        " attributes (Holm)."
+        if n_tested
+        else ""
     )
     return (
-        f"{one} The table compares {len(planned.metrics)} metrics:"
-        " intervals and p are not adjusted, p_holm is (Holm, over all of them). Subgroup verdicts"
-        f" ({n_groups} groups of at least {planned.verdict.min_patients} patients) are not adjusted; that some fail by"
-        " chance is expected. The harm test takes the largest harm over the groups of an attribute"
-        f" ({settings.permutations} permutations, seed {settings.seed}) and is adjusted over {n_tested}"
-        f" attributes (Holm).{several}"
+        f"{one} The table compares {len(planned.metrics)} metrics: intervals and p are not adjusted, p_holm is (Holm,"
+        f" over all of them).{groups}{harm}{several}"
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
+from wcr_med.metrics.uncertainty import FEWEST_PATIENTS
 from wcr_med.report.analysis.cost import fragile
 from wcr_med.report.analysis.document import NetworkAnalysis, Notice, RobustnessCurve
 from wcr_med.report.analysis.grouping import clinical_columns
@@ -38,6 +39,12 @@ def _of_patients(inputs: ReportInputs, dense: NetworkAnalysis) -> Iterator[Notic
         yield Notice(
             section="summary",
             message="There is one test patient: no interval, no test and no verdict can be given.",
+        )
+    elif cases.n_patients < FEWEST_PATIENTS:
+        yield Notice(
+            section="summary",
+            message=f"There are only {cases.n_patients} test patients: no interval and no verdict can be given, and no"
+            " subgroup is judged.",
         )
     elif cases.n_patients < inputs.settings.min_subgroup:
         yield Notice(

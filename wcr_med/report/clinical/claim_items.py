@@ -206,7 +206,7 @@ CLAIM_2024 = GuidelineSpec(
                     number="29",
                     name="Significance and uncertainty",
                     sections=("definitions", "pruning"),
-                    answer="Bootstrap over patients, paired tests, adjustment for many comparisons.",
+                    answer="Intervals over patients, bounds of the verdict, paired tests, adjustment of many p.",
                 ),
                 ItemSpec(
                     number="30",

@@ -96,8 +96,8 @@ def _reasons(
         place = _place("most", rankings[3].index(patient_id))
         reasons.append(f"{place} false-positive voxels after pruning, {row.fp:,}")
     if patient_id in typical:
-        name = "best" if patient_id == typical[-1] else "median"
-        reasons.append(f"{name} Dice after pruning, {number(row.dice)}")
+        name = "best Dice" if patient_id == typical[-1] else "middle of the patients by Dice"
+        reasons.append(f"{name} after pruning, {number(row.dice)}")
     if not reasons and math.isfinite(row.dice):
         position = rankings[1].index(patient_id) + 1
         reasons.append(f"Dice after pruning {number(row.dice)}, place {position} of {len(rankings[1])} from the lowest")

@@ -55,7 +55,11 @@ def limitations(inputs: ReportInputs, analysis: Analysis) -> tuple[str, ...]:
     planned = analysis.statistics.plan.status == "planned"
     sentences.append(
         "Many comparisons are made; "
-        + ("only the verdict of non-inferiority was planned before training." if planned else "none was planned.")
+        + (
+            "only the verdict of non-inferiority was planned before training."
+            if planned
+            else "none is shown to have been planned before training."
+        )
     )
     one_in = max(2, round(analysis.n_patients / 3))
     unseen = (1 - 1 / one_in) ** analysis.n_patients
