@@ -138,7 +138,7 @@ def _sentence(status: Status, reason: str, mean: float, bounds: Bounds | None, m
     added, floor = margin_words(added_value(margin)), "\u2212" + margin_words(margin)
     low, high = beside(bounds.low, -margin), beside(bounds.high, -margin)
     if status == "non-inferior":
-        worse = " Pruning still costs something: even the upper bound is below 0." if bounds.high < 0 else ""
+        worse = " Yet there is a loss: even the upper bound is below 0." if bounds.high < 0 else ""
         return (
             f"Even with one more patient who lost {added}, the lower bound of the mean difference is {low}, above"
             f" {floor} {numbers}. A larger mean loss does not fit these patients.{worse}"
