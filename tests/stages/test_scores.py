@@ -77,7 +77,7 @@ def test_other_definitions_than_those_of_the_scores_are_refused(workspace, field
 
 
 def test_intervals_are_drawn_anew_at_another_level():
-    result = result_of(SHIFTS)
+    result = result_of(SHIFTS | {"p5": 1})  # five patients: fewer have no interval
     interval = result.averages["dice_patient"].interval
     same = EvaluationConfig(confidence=interval.confidence, resamples=interval.resamples)
     assert at_level(result, same) is result
