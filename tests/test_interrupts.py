@@ -17,14 +17,15 @@ from wcr_med.preprocess import PreprocessSettings
 
 @pytest.fixture
 def as_the_command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt, as `wcr_med.cli.main` has it."""
+    """SIGTERM raises KeyboardInterrupt, as `wcr_med.cli.main` has it; SIGINT too, also in a job in the background."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.usefixtures("as_the_command")

@@ -113,9 +113,9 @@ def test_run_workflow_on_the_command_line(finished: Workspace, tmp_path: Path) -
     (out / "summary.md").unlink()
     command = [
         sys.executable, "-m", "monai.bundle", "run_workflow", "--workflow_name", "pipelines.workflows.RunWorkflow",
-        "--meta_file", str(METADATA), "--out", str(out), "--evaluation#resamples", "60",
+        "--meta_file", str(METADATA), "--out", str(out), "--report#permutations", "60",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (out / "summary.md").exists()
-    assert "resamples: 60" in (out / "config.yaml").read_text()
+    assert "permutations: 60" in (out / "config.yaml").read_text()

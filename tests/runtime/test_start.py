@@ -34,6 +34,6 @@ def test_the_runtime_imports_nothing_of_training() -> None:
     assert not found & TRAINING
 
 
-@pytest.mark.parametrize("module", ["info_text", "bench_text", "timing", "peak_memory"])
+@pytest.mark.parametrize("module", ["info_text", "bench_text", "peak_memory"])
 def test_no_part_of_the_runtime_does(module: str) -> None:
     assert not imported(f"import wcr_med.runtime.{module}") & TRAINING

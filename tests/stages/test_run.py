@@ -253,13 +253,13 @@ def test_the_network_keeps_the_names_it_was_trained_with(finished: Workspace, tm
     train_stage(renamed)  # names decide no weight: the network is kept, with its own
     assert open_model(renamed, DENSE)[1].channels == artefact.channels
     swapped = copied(finished, tmp_path / "swapped", "data.channels=[FLAIR, pre-contrast, post-contrast]")
-    with pytest.raises(UserError, match=r"was trained on channels 1 pre-contrast, 2 FLAIR, .*gives 1 FLAIR, 2 pre"):
+    with pytest.raises(UserError, match=r"began with channels 1 pre-contrast, 2 FLAIR, .*now they are 1 FLAIR, 2 pre"):
         open_model(swapped, DENSE)
 
 
 def test_channels_that_the_network_does_not_take_are_named(finished: Workspace, tmp_path: Path) -> None:
     workspace = changed(finished, tmp_path / "grey", "model.in_channels=1")
-    with pytest.raises(UserError, match=r"model\.in_channels is 1, but the images have 3 channels"):
+    with pytest.raises(UserError, match=r"3 channels .*model\.in_channels is 1; set model\.in_channels to 3"):
         run_stages(workspace)
 
 

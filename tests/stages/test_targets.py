@@ -190,6 +190,7 @@ def test_without_the_accelerator_no_latency_is_searched(
 
 def test_a_threshold_that_is_set_is_scored_as_set(finished: Workspace, tmp_path: Path) -> None:
     workspace = copied(finished, tmp_path / "run", "evaluation.threshold=0.35")
+    (workspace.out / "plan.json").unlink()  # it has another threshold, and would refuse this one
     target_stage(workspace, Bounds(max_dice_drop=0.99))
     document = json.loads((workspace.out / "targets.json").read_text())
     _, artefact = load_model(workspace.model_path(document["network"]))

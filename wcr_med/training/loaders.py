@@ -13,6 +13,7 @@ from wcr_med.data.cache import SliceCache
 from wcr_med.data.loader import EpochLoader, LoaderOptions, TrainingLoader
 from wcr_med.errors import UserError
 from wcr_med.models import fewest_slices
+from wcr_med.training.memory import is_out_of_memory, out_of_memory
 from wcr_med.training.processor import Processor
 from wcr_med.training.resident import ResidentLoader, resident_bytes
 
@@ -48,11 +49,16 @@ def open_loader(
         log: is told when slices live on the device.
 
     Raises:
-        UserError: `training.slices` is device, and the device has no room for them; or there are no rows; or a batch
-            norm of the network would have one value to take statistics of.
+        UserError: `training.slices` is device, and the device has no room for them; or there are no rows; or one slice
+            does not fit in memory; or a batch norm of the network would have one value to take statistics of.
     """
     settings = config.training
-    fewest = fewest_slices(model, tuple(cache.images_NChw.shape[1:]))
+    try:
+        fewest = fewest_slices(model, tuple(cache.images_NChw.shape[1:]))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(settings.batch_size, 0) from None
     if settings.batch_size < fewest:
         raise UserError(f"training.batch_size: is {settings.batch_size}, and {_one_value(config)}; set it to 2 or more")
     options: LoaderOptions = {
