@@ -13,7 +13,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -333,6 +333,17 @@ def publish(run: Path, name: str, target: Path, *, stem: str) -> list[Path]:
     return [*written, target / f"{stem}.md", *copies]
 
 
+def tell_written(work: Callable[[], Iterable[Path]]) -> int:
+    """Do the work of a command here and print the files that it wrote, or its one line of failure; the exit code."""
+    try:
+        written = work()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print("\n".join(str(path) for path in written))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -340,13 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="pruned-90")
     parser.add_argument("--out", type=Path, default=MODELS)
     given = parser.parse_args(arguments)
-    try:
-        written: Iterable[Path] = publish(given.run, given.model, given.out, stem=f"lgg-{given.model}")
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print("\n".join(str(path) for path in written))
-    return 0
+    return tell_written(lambda: publish(given.run, given.model, given.out, stem=f"lgg-{given.model}"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 import onnx
 
-from models.publish import MODELS, MUST_STATE, Pixels, describe, page
+from models.publish import MODELS, MUST_STATE, Pixels, describe, page, tell_written
 from models.store_again import described_again, require_alike, slices_for, volume_for
 from wcr_med.config import CardConfig, Config, DataConfig, load_config
 from wcr_med.data.content import content_hash
@@ -202,13 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     given = parser.parse_args(arguments)
-    try:
-        written = renew(given.stem, load_config(given.config, given.set))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print("\n".join(str(path) for path in written))
-    return 0
+    return tell_written(lambda: renew(given.stem, load_config(given.config, given.set)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from models.publish import describe
+from models.publish import describe, tell_written
 from wcr_med.errors import UserError
 from wcr_med.export import dense_again, open_session, store
 from wcr_med.export.layers import write_layers
@@ -119,13 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="the portable file; the others lie beside it")
     given = parser.parse_args(arguments)
-    try:
-        written = store_again(given.model)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print("\n".join(str(path) for path in written))
-    return 0
+    return tell_written(lambda: store_again(given.model))
 
 
 if __name__ == "__main__":

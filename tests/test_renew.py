@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
 
 from models import renew as renewing
 from tests.exported import SIZE, export_small, small_artefact, small_volume, tiny_network
-from tests.plausibility.heads import head
+from tests.plausibility.heads import write_heads
 from wcr_med.config import Config, parse_config
 from wcr_med.data.index import index_patients
 from wcr_med.data.split import make_split
@@ -28,13 +27,7 @@ N_PATIENTS = 13
 def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Of a data set of its own, with its split and a licence."""
     root = tmp_path_factory.mktemp("data") / "kaggle_3m"
-    for seed in range(N_PATIENTS):
-        folder = root / f"TCGA_CS_{seed:04d}_19990101"
-        folder.mkdir(parents=True)
-        image_SHWC = (head(seed, n_slices=3, size=40) / 8).clip(0, 255).astype(np.uint8)
-        for number, image_HWC in enumerate(image_SHWC, start=1):
-            Image.fromarray(image_HWC).save(folder / f"s_{number}.tif")
-            Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(folder / f"s_{number}_mask.tif")
+    write_heads(root, N_PATIENTS)
     document = {
         "data": {"root": str(root)},
         "split": {"validation_patients": 1, "test_patients": 1},

@@ -1,6 +1,9 @@
 """Heads of three sequences with contrasts of their own, made up: enough of them to learn what they look like."""
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 NAMES = ("T1", "FLAIR", "T1c")
@@ -28,3 +31,14 @@ def head(seed: int, *, n_slices: int = 6, size: int = 64) -> np.ndarray:
             image[place, :, :, channel] = gaussian_filter(values, 0.6)
     noise = np.abs(rng.normal(scale=4, size=image.shape))
     return np.clip(image + noise, 0, None).astype(np.int16)
+
+
+def write_heads(root: Path, n_patients: int) -> None:
+    """A data set of such heads in kaggle_3m layout, three slices of 40x40 a patient."""
+    for seed in range(n_patients):
+        folder = root / f"TCGA_CS_{seed:04d}_19990101"
+        folder.mkdir(parents=True)
+        image_SHWC = (head(seed, n_slices=3, size=40) / 8).clip(0, 255).astype(np.uint8)
+        for number, image_HWC in enumerate(image_SHWC, start=1):
+            Image.fromarray(image_HWC).save(folder / f"s_{number}.tif")
+            Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(folder / f"s_{number}_mask.tif")

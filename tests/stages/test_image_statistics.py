@@ -2,12 +2,10 @@
 
 import logging
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.exported import small_artefact
-from tests.plausibility.heads import head
+from tests.plausibility.heads import write_heads
 from wcr_med.config import parse_config
 from wcr_med.plausibility import ImageStatistics
 from wcr_med.stages import image_statistics
@@ -21,13 +19,7 @@ N_PATIENTS = 14
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Patients]:
     root = tmp_path_factory.mktemp("data") / "kaggle_3m"
-    for seed in range(N_PATIENTS):
-        folder = root / f"TCGA_CS_{seed:04d}_19990101"
-        folder.mkdir(parents=True)
-        image_SHWC = (head(seed, n_slices=3, size=40) / 8).clip(0, 255).astype(np.uint8)
-        for number, image_HWC in enumerate(image_SHWC, start=1):
-            Image.fromarray(image_HWC).save(folder / f"s_{number}.tif")
-            Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(folder / f"s_{number}_mask.tif")
+    write_heads(root, N_PATIENTS)
     document = {
         "data": {"root": str(root)},
         "split": {"validation_patients": 1, "test_patients": 1},
